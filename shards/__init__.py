@@ -1,0 +1,1 @@
+"""The ground: words both sides share, and the Redis queues."""

@@ -1,0 +1,90 @@
+"""Tenants as the hot path sees them: in memory, and forgotten within moments of a change.
+
+``Directory`` answers from memory and asks Redis once for what it does not know. A listener clears what a change
+names; when the listener's connection is lost, everything is forgotten, because a change may have been missed.
+Unknown API keys are remembered too, in bounded number, so that a caller with a wrong key costs no round trip each.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from shards import keys
+from shards.errors import StoreError
+from shards.redis import listening
+from shards.tenant import Tenant, hash_api_key
+from shards.tenants import Tenants
+
+LOG: Final = logging.getLogger("clarion.directory")
+UNKNOWN_MOST: Final = 10_000
+RELISTEN_AFTER_S: Final = 0.5
+
+
+class Directory:
+    """Tenants by id and by API key. ``on_change(tenant_id)`` is called for each change, None for "anything"."""
+
+    def __init__(
+        self, url: str, tenants: Tenants, *, on_change: Callable[[str | None], None] | None = None
+    ) -> None:
+        self._url = url
+        self._tenants = tenants
+        self._on_change = on_change
+        self._by_id: dict[str, Tenant] = {}
+        self._by_secret: dict[str, str | None] = {}
+        self._changes = 0
+
+    def __repr__(self) -> str:
+        return f"<Directory {len(self._by_id)} tenants, {len(self._by_secret)} keys>"
+
+    def known(self, tenant_id: str) -> Tenant | None:
+        """The tenant if it is in memory."""
+        return self._by_id.get(tenant_id)
+
+    async def tenant(self, tenant_id: str) -> Tenant:
+        """Raises NotFound and the store's errors."""
+        found = self._by_id.get(tenant_id)
+        if found is None:
+            changes = self._changes
+            found = await self._tenants.get(tenant_id)
+            if changes == self._changes:
+                # otherwise the answer may be older than the change that has just been announced
+                self._by_id[tenant_id] = found
+        return found
+
+    async def by_api_key(self, secret: str) -> Tenant | None:
+        """The tenant whose API key this is, or None for a key that is nobody's. Raises the store's errors."""
+        if secret in self._by_secret:
+            tenant_id = self._by_secret[secret]
+        else:
+            changes = self._changes
+            record = await self._tenants.api_key(hash_api_key(secret))
+            tenant_id = None if record is None else record.tenant
+            if tenant_id is None and len(self._by_secret) >= UNKNOWN_MOST:
+                self._by_secret.clear()
+            if changes == self._changes:
+                self._by_secret[secret] = tenant_id
+        return None if tenant_id is None else await self.tenant(tenant_id)
+
+    def forget(self, tenant_id: str | None) -> None:
+        """Drop what a change may have made untrue; None drops everything."""
+        self._changes += 1
+        if tenant_id is None:
+            self._by_id.clear()
+        else:
+            self._by_id.pop(tenant_id, None)
+        self._by_secret.clear()
+        if self._on_change is not None:
+            self._on_change(tenant_id)
+
+    async def follow(self) -> None:
+        """Listen for changes, for ever."""
+        while True:
+            try:
+                async with listening(self._url, [keys.CHANGES]) as changes:
+                    self.forget(None)
+                    async for _, tenant_id in changes:
+                        self.forget(tenant_id)
+            except StoreError as error:
+                LOG.warning("changes to tenants are not seen for now: %s", error)
+            await asyncio.sleep(RELISTEN_AFTER_S)

@@ -1,0 +1,213 @@
+"""The edge to Redis: connect, run batches of calls, translate errors. No other module imports ``redis``' errors.
+
+Two ways in:
+
+- ``connect(url)``: a plain redis-py client for the rare calls (tenants, layout, ready checks);
+- ``ScriptConnection``: one dedicated connection that runs batches of script calls, for the hot path. It is a
+  redis-py connection packed by hiredis (redis-py's asyncio connection packs in Python, 0.6 µs an argument, and a
+  batch has a thousand), and it never repeats a call by itself: redis-py's client retries by default, which would
+  enqueue twice when only the answer was lost.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from importlib import resources
+from typing import Any, Final, NamedTuple
+
+import hiredis
+from redis.asyncio import Connection, Redis, UnixDomainSocketConnection
+from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from shards.errors import StoreError, StoreRefused, StoreUnavailable
+
+ANSWER_TIMEOUT_S: Final = 5.0
+CONNECT_TIMEOUT_S: Final = 2.0
+
+
+class Script(NamedTuple):
+    """One Lua script: the verb it is named for, its text, and the SHA-1 that Redis knows it by."""
+
+    verb: str
+    text: bytes
+    sha1: str
+
+
+class Call(NamedTuple):
+    """One call of a script. Arguments are bytes, str or int, as hiredis packs them."""
+
+    script: Script
+    keys: tuple[str, ...]
+    args: Sequence[bytes | str | int]
+
+
+@cache
+def script(verb: str) -> Script:
+    """The script ``lua/<verb>.lua``."""
+    text = resources.files("shards").joinpath("lua", f"{verb}.lua").read_bytes()
+    return Script(verb, text, hashlib.sha1(text, usedforsecurity=False).hexdigest())
+
+
+def _no_retry() -> Retry:
+    return Retry(NoBackoff(), 0)
+
+
+def connect(url: str) -> "Redis":
+    """A client for rare calls; connects on first use. Raises ValueError for an URL that redis-py can't read."""
+    client: Redis = Redis.from_url(
+        url,
+        retry=_no_retry(),
+        socket_timeout=ANSWER_TIMEOUT_S,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        protocol=2,
+    )
+    return client
+
+
+@contextmanager
+def store_errors(*, in_doubt: bool = True) -> Iterator[None]:
+    """Translate redis-py's exceptions to ours. ``in_doubt``: whether a lost answer may hide an effect."""
+    try:
+        yield
+    except (RedisConnectionError, RedisTimeoutError, TimeoutError, OSError) as error:
+        if isinstance(error, AuthenticationError):
+            raise StoreRefused(f"Redis refused the login: {error}") from error
+        raise StoreUnavailable(f"Redis is not reachable: {error}", in_doubt=in_doubt) from error
+    except ResponseError as error:
+        raise StoreRefused(f"Redis refused: {error}") from error
+    except RedisError as error:
+        raise StoreError(f"Redis: {error}") from error
+
+
+class _HiredisPacked:
+    """Packs commands with hiredis, in C."""
+
+    def pack_commands(self, commands: Any) -> list[bytes]:
+        return [b"".join(map(hiredis.pack_command, commands))]
+
+
+class _Tcp(_HiredisPacked, Connection):
+    pass
+
+
+class _Tls(_HiredisPacked, SSLConnection):
+    pass
+
+
+class _Unix(_HiredisPacked, UnixDomainSocketConnection):
+    pass
+
+
+_PACKED: Final = {Connection: _Tcp, SSLConnection: _Tls, UnixDomainSocketConnection: _Unix}
+
+
+class ScriptConnection:
+    """One connection that runs batches of script calls, one batch at a time, in order.
+
+    ``run`` writes all calls at once and reads their answers, so a batch costs one round trip. After a fault the
+    connection is closed, and the next ``run`` opens it anew.
+    """
+
+    def __init__(self, url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        options = parse_url(url)
+        kind = options.pop("connection_class", Connection)
+        self._connection: Connection = _PACKED[kind](
+            **options,
+            retry=_no_retry(),
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_read_size=1 << 18,
+            protocol=2,
+        )
+        self._answer_timeout_s = answer_timeout_s
+        self._turn = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<ScriptConnection {'open' if self._connection.is_connected else 'closed'}>"
+
+    async def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Run calls; returns an answer for each, in order: what the script returned, or a StoreRefused.
+
+        Raises StoreUnavailable when the answers did not come; ``in_doubt`` tells whether the calls may have run.
+        A script that Redis does not know (it was restarted) certainly did not run: it is loaded and called again.
+        """
+        async with self._turn:
+            await self._open()
+            commands = [("EVALSHA", call.script.sha1, len(call.keys), *call.keys, *call.args) for call in calls]
+            answers = await self._exchange(commands)
+            unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+            if unknown:
+                texts = {calls[at].script.text for at in unknown}
+                await self._exchange([("SCRIPT", "LOAD", text) for text in texts])
+                for at, answer in zip(unknown, await self._exchange([commands[at] for at in unknown]), strict=True):
+                    answers[at] = answer
+        return [
+            StoreRefused(f"Redis refused: {answer}") if isinstance(answer, ResponseError) else answer
+            for answer in answers
+        ]
+
+    async def _open(self) -> None:
+        if not self._connection.is_connected:
+            with store_errors(in_doubt=False):
+                async with asyncio.timeout(2 * CONNECT_TIMEOUT_S):
+                    await self._connection.connect()  # type: ignore[no-untyped-call]
+
+    async def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        connection = self._connection
+        answers: list[Any] = []
+        answered = False
+        try:
+            with store_errors(in_doubt=True):
+                async with asyncio.timeout(self._answer_timeout_s):
+                    await connection.send_packed_command(
+                        connection.pack_commands(commands), check_health=False
+                    )
+                    for _ in commands:
+                        try:
+                            answers.append(await connection.read_response())
+                        except ResponseError as error:
+                            answers.append(error)
+            answered = True
+        finally:
+            if not answered:
+                # also after a cancellation: answers still under way would be taken for those of the next batch
+                await connection.disconnect(nowait=True)
+        return answers
+
+    async def close(self) -> None:
+        await self._connection.disconnect(nowait=True)
+
+
+@asynccontextmanager
+async def listening(url: str, channels: Sequence[str]) -> AsyncIterator[AsyncIterator[tuple[str, str]]]:
+    """Subscribe, and yield an iterator of (channel, message) as they arrive.
+
+    The subscription stands before this yields, so whatever is published afterwards is seen. Raises
+    StoreUnavailable when the connection is lost.
+    """
+    with store_errors(in_doubt=False):
+        client: Redis = Redis.from_url(url, retry=_no_retry(), socket_connect_timeout=CONNECT_TIMEOUT_S, protocol=2)
+        async with client, client.pubsub() as pubsub:
+            await pubsub.subscribe(*channels)
+            for _ in channels:
+                await pubsub.parse_response(block=True)
+            yield _messages(pubsub)
+
+
+async def _messages(pubsub: Any) -> AsyncIterator[tuple[str, str]]:
+    while True:
+        with store_errors(in_doubt=False):
+            kind, channel, message = await pubsub.parse_response(block=True)
+        if kind == b"message":
+            yield channel.decode(), message.decode()
