@@ -1,0 +1,1 @@
+"""The sending side: claims jobs from the shards and sends them to APNs."""

@@ -1,0 +1,1 @@
+"""Apple's vocabulary, pure: headers, reasons, outcomes, bearer."""

@@ -1,0 +1,340 @@
+"""One HTTP/2 connection of a client that sends many small POSTs (RFC 9113). Sans-IO: bytes in, events out, bytes out.
+
+Theory of operation. The owner calls ``send`` with a batch of requests and ``receive`` with whatever bytes arrived,
+and writes what ``take_output`` returns after either. Nothing here knows a socket, a clock or a task.
+
+Streams are the client's alone (the peer may not push), open in the order of their ids, and nearly all live the
+same short life: HEADERS and DATA out in one go, one HEADERS frame back that ends the stream and begins with
+``:status 200``. That life costs one dict entry. Only a stream that leaves it gets a record of its own: an unsent
+body in the writer, or an answer of several frames in the reader.
+
+What is held is bounded whatever the peer sends: one frame of 16 KiB, one header block of 16 KiB, and 8 KiB of
+answer for each stream that the client itself opened.
+
+A fault of the peer is an event, not an exception, so that what came before it in the same bytes is not lost.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
+
+from engine.http2 import frames
+from engine.http2.answer_reader import AnswerReader, Whole
+from engine.http2.events import (
+    Answered,
+    ConnectionFault,
+    Event,
+    GoingAway,
+    Ponged,
+    Received,
+    SettingsReceived,
+    StreamFault,
+    StreamReset,
+)
+from engine.http2.faults import StreamViolation, Violation
+from engine.http2.header_decoder import HEADER_LIST_MOST, STATUS_200
+from engine.http2.peer_settings import PeerSettings
+from engine.http2.request_writer import Request, RequestWriter
+from engine.http2.windows import INITIAL_WINDOW
+
+DEBUG_DATA_MOST: Final = 1_024
+
+_LOCAL_SETTINGS: Final[dict[int, int]] = {
+    SettingCodes.HEADER_TABLE_SIZE: 0,
+    SettingCodes.ENABLE_PUSH: 0,
+    SettingCodes.INITIAL_WINDOW_SIZE: INITIAL_WINDOW,
+    SettingCodes.MAX_FRAME_SIZE: frames.MAX_FRAME_SIZE_LEAST,
+    SettingCodes.MAX_HEADER_LIST_SIZE: HEADER_LIST_MOST,
+}
+_WHOLE_ANSWER: Final = frames.END_STREAM | frames.END_HEADERS
+
+
+class Connection:
+    """A client's half of one connection.
+
+    Tasks: 1 put requests on the wire within the peer's limits; 2 turn the peer's frames into events;
+    3 acknowledge, and return windows; 4 name every violation.
+    """
+
+    def __init__(self) -> None:
+        self.open: dict[int, Any] = {}
+        self.peer = PeerSettings()
+        self.going_away = False
+        self.fault: ConnectionFault | None = None
+        self._out: list[bytes] = [frames.PREFACE, frames.settings(_LOCAL_SETTINGS)]
+        self._writer = RequestWriter(self.open, self.peer, self._out)
+        self._answers = AnswerReader()
+        self._buffer = bytearray()
+        self._needed = frames.HEADER_BYTES
+        self._last_processed = frames.STREAM_ID_MOST
+
+    def __repr__(self) -> str:
+        phase = (
+            "fault"
+            if self.fault
+            else "going away"
+            if self.going_away
+            else "open"
+            if self.peer.received
+            else "new"
+        )
+        return (
+            f"<http2.Connection {phase}, {len(self.open)} of {self.peer.max_concurrent_streams} streams, "
+            f"window {self.window}, next id {self._writer.next_id}>"
+        )
+
+    @property
+    def window(self) -> int:
+        """Bytes that the peer takes on the whole connection at this moment."""
+        return self._writer.windows.connection
+
+    @property
+    def exhausted(self) -> bool:
+        """No stream ids are left; the connection can only be drained."""
+        return self._writer.next_id > frames.STREAM_ID_MOST
+
+    def room(self) -> int:
+        """How many streams may be opened now; the connection's window may allow fewer."""
+        if self.going_away or self.fault or not self.peer.received:
+            return 0
+        ids_left = (frames.STREAM_ID_MOST - self._writer.next_id) // 2 + 1
+        return max(0, min(self.peer.max_concurrent_streams - len(self.open), ids_left))
+
+    def oldest(self) -> int | None:
+        """The id of the stream that has been open longest."""
+        return next(iter(self.open), None)
+
+    def take_output(self) -> bytes:
+        """The bytes to write now, in order; empty when there are none."""
+        output = b"".join(self._out)
+        self._out.clear()
+        return output
+
+    def send(self, requests: Sequence[Request]) -> int:
+        """Put requests on the wire, in order, as far as the peer's limits allow; returns how many were taken."""
+        return self._writer.send(requests, self.room())
+
+    def renew_headers(self) -> None:
+        """Empty the peer's header table before the next request: what the profiles say is about to change."""
+        self._writer.encoder.renew()
+
+    def cancel(self, stream_ids: Iterable[int]) -> list[Any]:
+        """End streams with RST_STREAM(CANCEL), so that their places are free; returns their tags."""
+        return [self._end(stream_id, ErrorCodes.CANCEL) for stream_id in stream_ids if stream_id in self.open]
+
+    def ping(self, payload: bytes) -> None:
+        """Ask the peer to answer; ``payload`` is 8 bytes and comes back in ``Ponged``."""
+        self._out.append(frames.frame(frames.PING, 0, 0, payload))
+
+    def close(self) -> None:
+        """Say GOAWAY: no stream is opened after this; those that are open may still be answered."""
+        if not self.going_away and self.fault is None:
+            self.going_away = True
+            self._out.append(frames.goaway(0, ErrorCodes.NO_ERROR))
+
+    def receive(self, data: bytes) -> Received:
+        """The meaning of the peer's next bytes. After a fault there is none."""
+        accepted: list[Any] = []
+        events: list[Event] = []
+        if self.fault is not None:
+            return Received(accepted, events)
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._needed:
+                return Received(accepted, events)
+            data = bytes(self._buffer)
+            self._buffer.clear()
+        try:
+            at = self._read_frames(data, accepted, events)
+        except Violation as violation:
+            self.fault = ConnectionFault(violation.code, violation.reason)
+            self._out.append(frames.goaway(0, violation.code, violation.reason.encode()))
+            events.append(self.fault)
+            return Received(accepted, events)
+        rest = len(data) - at
+        if rest:
+            self._buffer += memoryview(data)[at:]
+            self._needed = frames.HEADER_BYTES
+            if rest >= frames.HEADER_BYTES:
+                self._needed += frames.unpack_header(data, at)[0] >> 8
+        return Received(accepted, events)
+
+    def _read_frames(self, data: bytes, accepted: list[Any], events: list[Event]) -> int:
+        """Read the whole frames in ``data``; returns where the first incomplete one begins."""
+        at, end = 0, len(data)
+        opened, answers, unsent = self.open, self._answers, self._writer.unsent
+        partial, decoder = answers.partial, answers.decoder
+        unpack = frames.unpack_header
+        while end - at >= frames.HEADER_BYTES:
+            word, flags, stream_id = unpack(data, at)
+            length = word >> 8
+            if length > frames.MAX_FRAME_SIZE_LEAST:
+                raise Violation(ErrorCodes.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
+            start = at + frames.HEADER_BYTES
+            at_next = start + length
+            if at_next > end:
+                break
+            if (
+                word & 0xFF == frames.HEADERS
+                and flags == _WHOLE_ANSWER
+                and length
+                and data[start] == STATUS_200
+                and stream_id in opened
+                and decoder.self_contained
+                and answers.block is None
+                and not (partial and stream_id in partial)
+                and not (unsent and stream_id in unsent)
+            ):
+                accepted.append(opened.pop(stream_id))
+            else:
+                try:
+                    self._read_frame(
+                        word & 0xFF,
+                        flags,
+                        stream_id & frames.STREAM_ID_MOST,
+                        data[start:at_next],
+                        accepted,
+                        events,
+                    )
+                except StreamViolation as violation:
+                    tag = self._end(violation.stream_id, violation.code)
+                    events.append(StreamFault(tag, violation.code, violation.reason))
+            at = at_next
+        return at
+
+    def _read_frame(
+        self, kind: int, flags: int, stream_id: int, payload: bytes, accepted: list[Any], events: list[Event]
+    ) -> None:
+        if not self.peer.received and (kind != frames.SETTINGS or flags & frames.ACK):
+            raise Violation(ErrorCodes.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+        block = self._answers.block
+        if block is not None and (kind != frames.CONTINUATION or stream_id != block.stream_id):
+            raise Violation(ErrorCodes.PROTOCOL_ERROR, "a header block is interrupted")
+        match kind:
+            case frames.HEADERS:
+                known = self._known(stream_id, "HEADERS")
+                self._finish(self._answers.headers(flags, stream_id, payload, known), accepted, events)
+            case frames.CONTINUATION:
+                known = stream_id in self.open
+                self._finish(self._answers.continuation(flags, payload, known), accepted, events)
+            case frames.DATA:
+                self._read_data(flags, stream_id, payload, accepted, events)
+            case frames.RST_STREAM:
+                self._read_reset(stream_id, payload, events)
+            case frames.WINDOW_UPDATE:
+                self._read_window_update(stream_id, payload)
+            case frames.SETTINGS:
+                self._read_settings(flags, stream_id, payload, events)
+            case frames.PING:
+                self._read_ping(flags, stream_id, payload, events)
+            case frames.GOAWAY:
+                self._read_goaway(stream_id, payload, events)
+            case frames.PUSH_PROMISE:
+                raise Violation(ErrorCodes.PROTOCOL_ERROR, "PUSH_PROMISE, though push is off")
+            case frames.PRIORITY:
+                _require(len(payload) == 5, ErrorCodes.FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes")
+                _require(stream_id != 0, ErrorCodes.PROTOCOL_ERROR, "PRIORITY on stream 0")
+            case _:
+                # frames of other types are ignored (RFC 9113, 4.1)
+                return
+
+    def _known(self, stream_id: int, kind: str) -> bool:
+        """Whether a frame's stream is open. False for one that is over; a stream never opened is a violation."""
+        _require(
+            stream_id % 2 == 1 and stream_id < self._writer.next_id,
+            ErrorCodes.PROTOCOL_ERROR,
+            f"{kind} on stream {stream_id}, which was never opened",
+        )
+        return stream_id in self.open
+
+    def _end(self, stream_id: int, code: ErrorCodes | None = None) -> Any:
+        """Forget a stream, and reset it when a code is given; returns its tag."""
+        if code is not None:
+            self._out.append(frames.reset(stream_id, code))
+        self._answers.partial.pop(stream_id, None)
+        self._writer.forget(stream_id)
+        return self.open.pop(stream_id)
+
+    def _finish(self, whole: Whole | None, accepted: list[Any], events: list[Event]) -> None:
+        if whole is None:
+            return
+        stream_id, status, headers, body, cut = whole
+        # an answer before the whole request was sent makes the rest of it pointless (RFC 9113, 8.1)
+        early = cut or stream_id in self._writer.unsent
+        tag = self._end(stream_id, ErrorCodes.CANCEL if early else None)
+        if status == 200 and not body:
+            accepted.append(tag)
+        else:
+            events.append(Answered(tag, status, headers, body))
+
+    def _read_data(
+        self, flags: int, stream_id: int, payload: bytes, accepted: list[Any], events: list[Event]
+    ) -> None:
+        known = self._known(stream_id, "DATA")
+        # also DATA of a stream that is over uses the connection's window
+        increment = self._answers.window.take(len(payload))
+        if increment:
+            self._out.append(frames.window_update(0, increment))
+        if known:
+            self._finish(self._answers.data(flags, stream_id, payload), accepted, events)
+
+    def _read_reset(self, stream_id: int, payload: bytes, events: list[Event]) -> None:
+        _require(len(payload) == 4, ErrorCodes.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes")
+        if self._known(stream_id, "RST_STREAM"):
+            events.append(StreamReset(self._end(stream_id), frames.read_u32(payload)))
+
+    def _read_window_update(self, stream_id: int, payload: bytes) -> None:
+        _require(len(payload) == 4, ErrorCodes.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes")
+        increment = frames.read_u32(payload) & frames.WINDOW_MOST
+        if stream_id == 0:
+            _require(increment > 0, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+        elif not self._known(stream_id, "WINDOW_UPDATE"):
+            return
+        elif increment == 0:
+            raise StreamViolation(stream_id, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+        self._writer.windows.grow(stream_id, increment)
+        self._writer.pump()
+
+    def _read_settings(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
+        _require(stream_id == 0, ErrorCodes.PROTOCOL_ERROR, "SETTINGS on a stream")
+        if flags & frames.ACK:
+            _require(
+                not payload, ErrorCodes.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS with a payload"
+            )
+            if not self._answers.decoder.self_contained:
+                self._answers.decoder.table_size_acknowledged()
+            return
+        _require(len(payload) % 6 == 0, ErrorCodes.FRAME_SIZE_ERROR, "SETTINGS is not a multiple of 6 bytes")
+        values = frames.read_settings(payload)
+        self.peer.apply(values)
+        self._writer.encoder.resize(self.peer.header_table_size)
+        self._writer.windows.resize(self.peer.initial_window_size)
+        self._out.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        self._writer.pump()
+        events.append(SettingsReceived(tuple(values)))
+
+    def _read_ping(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
+        _require(stream_id == 0, ErrorCodes.PROTOCOL_ERROR, "PING on a stream")
+        _require(len(payload) == 8, ErrorCodes.FRAME_SIZE_ERROR, "PING is not 8 bytes")
+        if flags & frames.ACK:
+            events.append(Ponged(payload))
+        else:
+            self._out.append(frames.frame(frames.PING, frames.ACK, 0, payload))
+
+    def _read_goaway(self, stream_id: int, payload: bytes, events: list[Event]) -> None:
+        _require(stream_id == 0, ErrorCodes.PROTOCOL_ERROR, "GOAWAY on a stream")
+        _require(len(payload) >= 8, ErrorCodes.FRAME_SIZE_ERROR, "GOAWAY is shorter than 8 bytes")
+        self.going_away = True
+        # a later GOAWAY may only lower the id (RFC 9113, 6.8); one that raises it takes nothing back
+        last = min(frames.read_u32(payload) & frames.STREAM_ID_MOST, self._last_processed)
+        self._last_processed = last
+        unprocessed = tuple(self._end(above) for above in tuple(self.open) if above > last)
+        code = frames.read_u32(payload, 4)
+        events.append(GoingAway(last, code, payload[8 : 8 + DEBUG_DATA_MOST], unprocessed))
+
+
+def _require(condition: bool, code: ErrorCodes, reason: str) -> None:
+    if not condition:
+        raise Violation(code, reason)

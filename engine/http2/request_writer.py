@@ -1,0 +1,145 @@
+"""The sending half of a connection: requests to frames, within the peer's limits.
+
+Nearly every request goes out as one HEADERS and one DATA frame, and its loop is the hottest in the gateway. The
+rest (a profile that the peer does not know yet, more fields, no body, a body in several frames or larger than a
+window) takes the long way, ``_send_in_full``, with the same result on the wire.
+
+``:path`` comes first: it is a literal, and pseudo-header fields must stand before all others, among themselves in
+any order (RFC 9113, 8.3).
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from engine.http2 import frames
+from engine.http2.header_encoder import Field, HeaderEncoder, Profile, text
+from engine.http2.peer_settings import PeerSettings
+from engine.http2.windows import INITIAL_WINDOW, SendWindows
+
+# literal without indexing, name of static entry 4
+_PATH: Final = b"\x04"
+# length prefixes of string literals, 0 to 511 bytes
+_LENGTHS: Final = tuple(text(bytes(length))[:-length] if length else b"\x00" for length in range(512))
+_PATH_LENGTHS: Final = tuple(_PATH + length for length in _LENGTHS)
+EASY_MOST: Final = len(_LENGTHS) - 1
+
+
+class Request(NamedTuple):
+    """One POST. ``tag`` comes back with its answer; ``varying`` is the value of the profile's varying field.
+
+    ``path`` and ``varying`` have at most 511 bytes; ``extra`` are further header fields, never indexed.
+    """
+
+    tag: Any
+    profile: Profile
+    path: bytes
+    varying: bytes
+    extra: tuple[Field, ...]
+    body: bytes
+
+
+class RequestWriter:
+    """Opens streams. ``open`` is the connection's table of open streams, stream id → tag, oldest first."""
+
+    def __init__(self, open_streams: dict[int, Any], peer: PeerSettings, out: list[bytes]) -> None:
+        self.encoder = HeaderEncoder()
+        self.windows = SendWindows()
+        self.next_id = 1
+        self.unsent: dict[int, memoryview] = {}
+        self._open = open_streams
+        self._peer = peer
+        self._out = out
+
+    def send(self, requests: Sequence[Request], room: int) -> int:
+        """Open up to ``room`` streams, in order; returns for how many requests the limits sufficed."""
+        windows, encoder, out, opened = self.windows, self.encoder, self._out, self._open
+        easy = min(windows.initial, self._peer.max_frame_size)
+        blocks = encoder.blocks
+        pack = frames.pack_header
+        window = windows.connection
+        stream_id = self.next_id
+        taken = 0
+        for tag, profile, path, varying, extra, body in islice(requests, room):
+            size = len(body)
+            if size > window and (size <= INITIAL_WINDOW or window <= 0):
+                # it will fit when the peer returns its window; only a body that never fits is sent in pieces
+                break
+            block = blocks.get(profile)
+            if block is None or extra or size > easy or size > window or not size or encoder.size_updates:
+                windows.connection = window
+                self._send_in_full(stream_id, profile, path, varying, extra, body)
+                window = windows.connection
+            else:
+                path_length = _PATH_LENGTHS[len(path)]
+                length = _LENGTHS[len(varying)]
+                total = len(path_length) + len(path) + len(block) + len(length) + len(varying)
+                out += (
+                    pack(total << 8 | frames.HEADERS, frames.END_HEADERS, stream_id),
+                    path_length,
+                    path,
+                    block,
+                    length,
+                    varying,
+                    pack(size << 8, frames.END_STREAM, stream_id),
+                    body,
+                )
+                window -= size
+            opened[stream_id] = tag
+            stream_id += 2
+            taken += 1
+        windows.connection = window
+        self.next_id = stream_id
+        return taken
+
+    def _send_in_full(
+        self,
+        stream_id: int,
+        profile: Profile,
+        path: bytes,
+        varying: bytes,
+        extra: Iterable[Field],
+        body: bytes,
+    ) -> None:
+        encoder = self.encoder
+        block = encoder.take_size_updates() + _PATH + text(path)
+        known = encoder.blocks.get(profile)
+        block += encoder.first(profile, varying) if known is None else known + text(varying)
+        block += b"".join(encoder.literal(name, value) for name, value in extra)
+        most = self._peer.max_frame_size
+        starts = range(0, len(block), most)
+        for at in starts:
+            kind, flags = (
+                (frames.CONTINUATION, 0) if at else (frames.HEADERS, 0 if body else frames.END_STREAM)
+            )
+            if at == starts[-1]:
+                flags |= frames.END_HEADERS
+            self._out.append(frames.frame(kind, flags, stream_id, block[at : at + most]))
+        if body:
+            self.windows.open(stream_id)
+            self.unsent[stream_id] = memoryview(body)
+            self._send_body(stream_id)
+
+    def _send_body(self, stream_id: int) -> None:
+        """DATA frames as far as both windows allow."""
+        body = self.unsent[stream_id]
+        while body:
+            size = min(len(body), self.windows.room(stream_id), self._peer.max_frame_size)
+            if size <= 0:
+                self.unsent[stream_id] = body
+                return
+            ends = frames.END_STREAM if size == len(body) else 0
+            self._out.append(frames.frame(frames.DATA, ends, stream_id, bytes(body[:size])))
+            self.windows.spend(stream_id, size)
+            body = body[size:]
+        self.forget(stream_id)
+
+    def pump(self) -> None:
+        """A window grew: go on with the bodies that waited for it, oldest first."""
+        for stream_id in tuple(self.unsent):
+            self._send_body(stream_id)
+
+    def forget(self, stream_id: int) -> None:
+        """Nothing more is sent on the stream."""
+        if self.unsent.pop(stream_id, None) is not None:
+            self.windows.close(stream_id)

@@ -1,0 +1,1 @@
+"""The network edge: dial, one link, the pools of links."""

@@ -1,0 +1,1 @@
+"""Fork, pulse, restart, signals; no Redis, no event loop."""
