@@ -1,8 +1,11 @@
 """The receiving half of a connection: HEADERS, CONTINUATION and DATA to answers.
 
 An answer is ``whole`` when its last frame has come. What is held meanwhile is bounded: one header block for the
-connection, and for each stream that the client opened one record with at most 8 KiB of body. A longer body is cut
-and its stream reset, because the status has said what became of the request.
+connection, and for each stream that the client opened one record with at most 16 KiB of header fields and 8 KiB of
+body. A longer body is cut and its stream reset, because the status has said what became of the request. For the same
+reason an answer that the peer cuts short with RST_STREAM counts as far as it came.
+
+A content-length is not compared with the body (RFC 9113, 8.1.1): nothing here depends on either.
 """
 
 from typing import Final, NamedTuple
@@ -11,7 +14,7 @@ from h2.errors import ErrorCodes
 
 from engine.http2 import frames
 from engine.http2.faults import StreamViolation, Violation
-from engine.http2.header_decoder import HEADER_LIST_MOST, HeaderDecoder, Headers, status_of
+from engine.http2.header_decoder import HEADER_LIST_MOST, HeaderDecoder, Headers, is_regular, status_of
 from engine.http2.windows import INITIAL_WINDOW, ReceiveWindow
 
 BODY_MOST: Final = 8_192
@@ -95,7 +98,7 @@ class AnswerReader:
         partial = self.partial.get(stream_id)
         if partial is not None:
             # trailers: the end of the stream, without pseudo-header fields (RFC 9113, 8.1)
-            if not ends or any(name[:1] == b":" for name, _ in headers):
+            if not ends or not all(is_regular(name) for name, _ in headers):
                 raise StreamViolation(stream_id, ErrorCodes.PROTOCOL_ERROR, "a second header block")
             return self._whole(stream_id, partial)
         status = status_of(headers)
@@ -124,6 +127,11 @@ class AnswerReader:
         if len(partial.body) > BODY_MOST:
             return self._whole(stream_id, partial, cut=True)
         return None
+
+    def cut_short(self, stream_id: int) -> Whole | None:
+        """The peer ended the stream: its answer as far as it came, or None when there was no final status."""
+        partial = self.partial.get(stream_id)
+        return None if partial is None else self._whole(stream_id, partial)
 
     def _whole(self, stream_id: int, partial: _Partial, *, cut: bool = False) -> Whole:
         del self.partial[stream_id]

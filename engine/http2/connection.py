@@ -8,13 +8,16 @@ same short life: HEADERS and DATA out in one go, one HEADERS frame back that end
 ``:status 200``. That life costs one dict entry. Only a stream that leaves it gets a record of its own: an unsent
 body in the writer, or an answer of several frames in the reader.
 
-What is held is bounded whatever the peer sends: one frame of 16 KiB, one header block of 16 KiB, and 8 KiB of
-answer for each stream that the client itself opened.
+What is held is bounded whatever the peer sends: one frame of 16 KiB, one header block of 16 KiB, and for each stream
+that the client itself opened 16 KiB of header fields and 8 KiB of body.
+
+Frames for a stream that is over are dropped, whoever ended it and how. RFC 9113 (5.1) makes some of them an error
+of the connection, STREAM_CLOSED, but to tell them apart every stream would have to be remembered.
 
 A fault of the peer is an event, not an exception, so that what came before it in the same bytes is not lost.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from h2.errors import ErrorCodes
@@ -91,6 +94,11 @@ class Connection:
         return self._writer.windows.connection
 
     @property
+    def last_id(self) -> int:
+        """The id of the stream that was opened last; -1 before the first."""
+        return self._writer.next_id - 2
+
+    @property
     def exhausted(self) -> bool:
         """No stream ids are left; the connection can only be drained."""
         return self._writer.next_id > frames.STREAM_ID_MOST
@@ -112,9 +120,12 @@ class Connection:
         self._out.clear()
         return output
 
-    def send(self, requests: Sequence[Request]) -> int:
-        """Put requests on the wire, in order, as far as the peer's limits allow; returns how many were taken."""
-        return self._writer.send(requests, self.room())
+    def send(self, requests: Iterable[Request], most: int = frames.STREAM_ID_MOST) -> int:
+        """Put up to ``most`` requests on the wire, in order, as far as the peer's limits allow; returns how many.
+
+        One request more than that may be drawn from ``requests``, when a window ends before the streams do.
+        """
+        return self._writer.send(requests, min(most, self.room()))
 
     def renew_headers(self) -> None:
         """Empty the peer's header table before the next request: what the profiles say is about to change."""
@@ -171,6 +182,8 @@ class Connection:
             word, flags, stream_id = unpack(data, at)
             length = word >> 8
             if length > frames.MAX_FRAME_SIZE_LEAST:
+                # a server that speaks no HTTP/2 gets here with its first words
+                self._require_preface(word & 0xFF, flags)
                 raise Violation(ErrorCodes.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
             start = at + frames.HEADER_BYTES
             at_next = start + length
@@ -207,8 +220,7 @@ class Connection:
     def _read_frame(
         self, kind: int, flags: int, stream_id: int, payload: bytes, accepted: list[Any], events: list[Event]
     ) -> None:
-        if not self.peer.received and (kind != frames.SETTINGS or flags & frames.ACK):
-            raise Violation(ErrorCodes.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+        self._require_preface(kind, flags)
         block = self._answers.block
         if block is not None and (kind != frames.CONTINUATION or stream_id != block.stream_id):
             raise Violation(ErrorCodes.PROTOCOL_ERROR, "a header block is interrupted")
@@ -222,7 +234,7 @@ class Connection:
             case frames.DATA:
                 self._read_data(flags, stream_id, payload, accepted, events)
             case frames.RST_STREAM:
-                self._read_reset(stream_id, payload, events)
+                self._read_reset(stream_id, payload, accepted, events)
             case frames.WINDOW_UPDATE:
                 self._read_window_update(stream_id, payload)
             case frames.SETTINGS:
@@ -239,6 +251,10 @@ class Connection:
             case _:
                 # frames of other types are ignored (RFC 9113, 4.1)
                 return
+
+    def _require_preface(self, kind: int, flags: int) -> None:
+        if not self.peer.received and (kind != frames.SETTINGS or flags & frames.ACK):
+            raise Violation(ErrorCodes.PROTOCOL_ERROR, "the first frame is not SETTINGS")
 
     def _known(self, stream_id: int, kind: str) -> bool:
         """Whether a frame's stream is open. False for one that is over; a stream never opened is a violation."""
@@ -280,10 +296,17 @@ class Connection:
         if known:
             self._finish(self._answers.data(flags, stream_id, payload), accepted, events)
 
-    def _read_reset(self, stream_id: int, payload: bytes, events: list[Event]) -> None:
+    def _read_reset(self, stream_id: int, payload: bytes, accepted: list[Any], events: list[Event]) -> None:
         _require(len(payload) == 4, ErrorCodes.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes")
-        if self._known(stream_id, "RST_STREAM"):
+        if not self._known(stream_id, "RST_STREAM"):
+            return
+        # a reset stream is not reset back (RFC 9113, 5.4.2), though its body be unsent
+        self._writer.forget(stream_id)
+        whole = self._answers.cut_short(stream_id)
+        if whole is None:
             events.append(StreamReset(self._end(stream_id), frames.read_u32(payload)))
+        else:
+            self._finish(whole, accepted, events)
 
     def _read_window_update(self, stream_id: int, payload: bytes) -> None:
         _require(len(payload) == 4, ErrorCodes.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes")
@@ -294,8 +317,7 @@ class Connection:
             return
         elif increment == 0:
             raise StreamViolation(stream_id, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
-        self._writer.windows.grow(stream_id, increment)
-        self._writer.pump()
+        self._writer.grow(stream_id, increment)
 
     def _read_settings(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         _require(stream_id == 0, ErrorCodes.PROTOCOL_ERROR, "SETTINGS on a stream")
@@ -309,10 +331,13 @@ class Connection:
         _require(len(payload) % 6 == 0, ErrorCodes.FRAME_SIZE_ERROR, "SETTINGS is not a multiple of 6 bytes")
         values = frames.read_settings(payload)
         self.peer.apply(values)
-        self._writer.encoder.resize(self.peer.header_table_size)
-        self._writer.windows.resize(self.peer.initial_window_size)
+        for code, value in values:
+            if code == SettingCodes.HEADER_TABLE_SIZE:
+                # each in turn, because the smallest counts (RFC 7541, 4.2)
+                self._writer.encoder.resize(value)
+        # the peer holds us to its new limits from the acknowledgement on, so it goes before what they allow
         self._out.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
-        self._writer.pump()
+        self._writer.resize(self.peer.initial_window_size)
         events.append(SettingsReceived(tuple(values)))
 
     def _read_ping(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:

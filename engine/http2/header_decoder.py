@@ -44,6 +44,11 @@ class HeaderDecoder:
             raise ValueError(f"header block can't be decoded: {type(error).__name__}") from None
 
 
+def is_regular(name: bytes) -> bool:
+    """Whether a name may stand in trailers: not a pseudo-header field's, and in lower case (RFC 9113, 8.2)."""
+    return name[:1] not in (b"", b":") and name == name.lower()
+
+
 def status_of(headers: Headers) -> int | None:
     """The ``:status`` of a final or interim response, or None when it is not well-formed (RFC 9113, 8.3.2)."""
     status: int | None = None
@@ -52,11 +57,11 @@ def status_of(headers: Headers) -> int | None:
         if name[:1] == b":":
             if not pseudo or name != b":status" or status is not None:
                 return None
-            if len(value) != 3 or not value.isdigit():
+            if len(value) != 3 or not value.isdigit() or value < b"100":
                 return None
             status = int(value)
         else:
             pseudo = False
-            if not name or name != name.lower():
+            if not is_regular(name):
                 return None
     return status

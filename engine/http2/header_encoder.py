@@ -22,6 +22,8 @@ from hpack.table import HeaderTable
 
 TABLE_SIZE_MOST: Final = 4_096
 ENTRY_OVERHEAD: Final = 32
+# a longer block is not cached, so that a cached one fits into the smallest frame with a path and a varying value
+BLOCK_MOST: Final = 15_000
 
 _STATIC: Final[dict[tuple[bytes, bytes], int]] = {}
 _STATIC_NAMES: Final[dict[bytes, int]] = {}
@@ -93,16 +95,19 @@ class HeaderEncoder:
         """The block of a profile that ``blocks`` does not hold, with its varying field's value.
 
         It teaches the peer the fields that it does not know. When nothing was left to teach, ``blocks`` holds the
-        profile from then on: its block is ``blocks[profile] + text(value)``.
+        profile from then on, unless it is uncommonly long: its block is ``blocks[profile] + text(value)``.
         """
         entries = len(self._entries)
         block = b"".join(self._field(name, field) for name, field in profile.fields)
-        if profile.varying not in self._names:
-            last = self._field(profile.varying, value)
-        else:
+        if profile.varying in self._names or profile.varying in _STATIC_NAMES:
+            # a literal also where the static table has this very value, for what is cached must end before it
             last = self.literal(profile.varying, value)
+        else:
+            last = self._field(profile.varying, value)
         if len(self._entries) == entries:
-            self.blocks[profile] = block + last[: -len(text(value))]
+            cached = block + last[: -len(text(value))]
+            if len(cached) <= BLOCK_MOST:
+                self.blocks[profile] = cached
         else:
             # every insertion moves the indices of all entries
             self.blocks.clear()

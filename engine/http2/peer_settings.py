@@ -18,7 +18,6 @@ class PeerSettings:
     """The peer's limits; RFC 9113's initial values until its first SETTINGS frame has come."""
 
     __slots__ = (
-        "header_table_size",
         "initial_window_size",
         "max_concurrent_streams",
         "max_frame_size",
@@ -27,7 +26,6 @@ class PeerSettings:
 
     def __init__(self) -> None:
         self.received = False
-        self.header_table_size = 4_096
         self.initial_window_size = INITIAL_WINDOW
         self.max_concurrent_streams = STREAMS_UNLIMITED
         self.max_frame_size = MAX_FRAME_SIZE_LEAST
@@ -37,8 +35,6 @@ class PeerSettings:
         self.received = True
         for code, value in values:
             match code:
-                case SettingCodes.HEADER_TABLE_SIZE:
-                    self.header_table_size = value
                 case SettingCodes.ENABLE_PUSH:
                     if value != 0:
                         raise Violation(ErrorCodes.PROTOCOL_ERROR, f"a server set ENABLE_PUSH to {value}")
@@ -53,5 +49,6 @@ class PeerSettings:
                         raise Violation(ErrorCodes.PROTOCOL_ERROR, f"MAX_FRAME_SIZE {value}")
                     self.max_frame_size = value
                 case _:
-                    # unknown settings are ignored, and the peer's header list limit is advice that a push never nears
+                    # the header encoder follows the table size; unknown settings are ignored, and the peer's header list
+                    # limit is advice that a push never nears
                     continue

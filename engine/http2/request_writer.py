@@ -8,7 +8,7 @@ window) takes the long way, ``_send_in_full``, with the same result on the wire.
 any order (RFC 9113, 8.3).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -22,13 +22,15 @@ _PATH: Final = b"\x04"
 # length prefixes of string literals, 0 to 511 bytes
 _LENGTHS: Final = tuple(text(bytes(length))[:-length] if length else b"\x00" for length in range(512))
 _PATH_LENGTHS: Final = tuple(_PATH + length for length in _LENGTHS)
-EASY_MOST: Final = len(_LENGTHS) - 1
+# A larger body goes out in pieces rather than wait until the whole of it fits: the peer may not return the connection's
+# window before three quarters of it are used, and then a body that waits for more than a quarter waits for ever.
+WAITING_BODY_MOST: Final = INITIAL_WINDOW // 4
 
 
 class Request(NamedTuple):
     """One POST. ``tag`` comes back with its answer; ``varying`` is the value of the profile's varying field.
 
-    ``path`` and ``varying`` have at most 511 bytes; ``extra`` are further header fields, never indexed.
+    ``extra`` are further header fields, never indexed.
     """
 
     tag: Any
@@ -51,7 +53,7 @@ class RequestWriter:
         self._peer = peer
         self._out = out
 
-    def send(self, requests: Sequence[Request], room: int) -> int:
+    def send(self, requests: Iterable[Request], room: int) -> int:
         """Open up to ``room`` streams, in order; returns for how many requests the limits sufficed."""
         windows, encoder, out, opened = self.windows, self.encoder, self._out, self._open
         easy = min(windows.initial, self._peer.max_frame_size)
@@ -62,17 +64,21 @@ class RequestWriter:
         taken = 0
         for tag, profile, path, varying, extra, body in islice(requests, room):
             size = len(body)
-            if size > window and (size <= INITIAL_WINDOW or window <= 0):
-                # it will fit when the peer returns its window; only a body that never fits is sent in pieces
+            if size > window and (size <= WAITING_BODY_MOST or window <= 0):
+                # it will fit when the peer returns its window
                 break
             block = blocks.get(profile)
-            if block is None or extra or size > easy or size > window or not size or encoder.size_updates:
+            try:
+                path_length = _PATH_LENGTHS[len(path)]
+                length = _LENGTHS[len(varying)]
+            except IndexError:
+                block = None
+            # a size update that is due needs no look: while it is, no block is cached
+            if block is None or extra or size > easy or size > window or not size:
                 windows.connection = window
                 self._send_in_full(stream_id, profile, path, varying, extra, body)
                 window = windows.connection
             else:
-                path_length = _PATH_LENGTHS[len(path)]
-                length = _LENGTHS[len(varying)]
                 total = len(path_length) + len(path) + len(block) + len(length) + len(varying)
                 out += (
                     pack(total << 8 | frames.HEADERS, frames.END_HEADERS, stream_id),
@@ -134,9 +140,30 @@ class RequestWriter:
             body = body[size:]
         self.forget(stream_id)
 
-    def pump(self) -> None:
-        """A window grew: go on with the bodies that waited for it, oldest first."""
+    def grow(self, stream_id: int, increment: int) -> None:
+        """WINDOW_UPDATE; stream 0 is the connection. Goes on with the bodies that waited for it, and no others.
+
+        Looking at all of them each time would let 13 bytes from the peer cost a step for every open stream.
+        """
+        waited = self.windows.connection <= 0
+        self.windows.grow(stream_id, increment)
+        if stream_id in self.unsent:
+            self._send_body(stream_id)
+        elif stream_id == 0 and waited:
+            self._pump()
+
+    def resize(self, initial: int) -> None:
+        """SETTINGS_INITIAL_WINDOW_SIZE moved the windows of all streams."""
+        grew = initial > self.windows.initial
+        self.windows.resize(initial)
+        if grew:
+            self._pump()
+
+    def _pump(self) -> None:
+        """Go on with the bodies that wait, oldest first, until the connection's window is spent."""
         for stream_id in tuple(self.unsent):
+            if self.windows.connection <= 0:
+                return
             self._send_body(stream_id)
 
     def forget(self, stream_id: int) -> None:

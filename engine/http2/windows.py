@@ -49,6 +49,8 @@ class SendWindows:
 
     def resize(self, initial: int) -> None:
         """SETTINGS_INITIAL_WINDOW_SIZE moves every open stream's window by the difference, below 0 too."""
+        if initial == self.initial:
+            return
         for stream_id in self._streams:
             self._streams[stream_id] += initial - self.initial
             if self._streams[stream_id] > WINDOW_MOST:

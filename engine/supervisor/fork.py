@@ -26,6 +26,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import NoReturn
 
 from engine.policy.restart import EXIT_CANNOT_EXECUTE, EXIT_CRASHED, EXIT_OK
@@ -125,11 +126,9 @@ def _flush() -> None:
     for handler in logging.getLogger("clarion.supervisor").handlers + logging.getLogger().handlers:
         handler.flush()
     for stream in (sys.stdout, sys.stderr):
-        try:
+        # A closed or absent stream, or a reader that went away: not a reason not to fork.
+        with suppress(OSError, ValueError, AttributeError):
             stream.flush()
-        except (OSError, ValueError, AttributeError):
-            # A closed or absent stream, or a reader that went away: not a reason not to fork.
-            pass
 
 
 def reap(own: Iterable[int]) -> Iterator[tuple[int, int]]:

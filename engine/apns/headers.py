@@ -1,0 +1,63 @@
+"""Jobs as APNs requests (Apple, *Sending notification requests to APNs*). Pure.
+
+What the pushes of a link share is a ``Profile``, kept by (topic, push type, priority); what differs is the path and
+the apns-id, and now and then an expiration or a collapse id. What a tenant did not give is not sent.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from engine.http2.header_encoder import Field, Profile
+from shards.job import Job
+
+DEVICE_PATH: Final = b"/3/device/"
+
+# (job, the run that it was claimed in): what comes back with the job's outcome
+Held = tuple[Job, Any]
+
+
+class ProfileBook:
+    """The profiles of one link: its authority and bearer token with each topic, push type and priority."""
+
+    def __init__(self, authority: bytes, token: bytes) -> None:
+        self._shared: tuple[Field, ...] = (
+            (b":method", b"POST"),
+            (b":scheme", b"https"),
+            (b":authority", authority),
+            (b"authorization", b"bearer " + token),
+        )
+        self.profiles: dict[tuple[str, str, int], Profile] = {}
+
+    def __repr__(self) -> str:
+        return f"<ProfileBook {len(self.profiles)} profiles>"
+
+    def add(self, topic: str, push_type: str, priority: int) -> Profile:
+        """A new profile. ``priority`` 0 is left out, which APNs takes as 10."""
+        fields = [*self._shared, (b"apns-topic", topic.encode()), (b"apns-push-type", push_type.encode())]
+        if priority:
+            fields.append((b"apns-priority", b"%d" % priority))
+        profile = self.profiles[topic, push_type, priority] = Profile(tuple(fields), b"apns-id")
+        return profile
+
+
+def requests(
+    held: Iterable[Held], book: ProfileBook
+) -> Iterator[tuple[Held, Profile, bytes, bytes, tuple[Field, ...], bytes]]:
+    """Requests, in the shape of ``engine.http2.request_writer.Request``, one for each job, made as they are asked for."""
+    known = book.profiles.get
+    for entry in held:
+        job = entry[0]
+        profile = known((job.topic, job.push_type, job.priority))
+        if profile is None:
+            profile = book.add(job.topic, job.push_type, job.priority)
+        extra = () if job.expiration < 0 and not job.collapse_id else _extra(job)
+        yield entry, profile, DEVICE_PATH + job.device_token, job.id, extra, job.payload
+
+
+def _extra(job: Job) -> tuple[Field, ...]:
+    fields: list[Field] = []
+    if job.expiration >= 0:
+        fields.append((b"apns-expiration", b"%d" % job.expiration))
+    if job.collapse_id:
+        fields.append((b"apns-collapse-id", job.collapse_id))
+    return tuple(fields)

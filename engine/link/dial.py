@@ -1,0 +1,104 @@
+"""Open one link: resolve, connect, TLS, SETTINGS, each with a deadline.
+
+The name is resolved anew before each dial, and one of its addresses is drawn: Apple asks for uncached look-ups, and
+its addresses are the only way to spread links over its servers.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from engine.link.errors import DialError
+from engine.link.link import Link
+
+DIAL_DEADLINE_S: Final = 10.0
+
+
+class Endpoint(NamedTuple):
+    """Where APNs is. ``authority`` is what ``:authority`` says: the port is left out when it is 443."""
+
+    host: str
+    port: int
+    authority: bytes
+
+
+def endpoint(url: str) -> Endpoint:
+    """Read ``https://host[:port]``. Raises ValueError with what to write instead."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or 443
+    except ValueError:
+        port = 0
+    if (
+        parts.scheme != "https"
+        or not parts.hostname
+        or not port
+        or parts.path not in ("", "/")
+        or parts.query
+    ):
+        raise ValueError(f"{url!r} is not an APNs address; write it as https://api.push.apple.com")
+    host = parts.hostname
+    name = f"[{host}]" if ":" in host else host
+    return Endpoint(host, port, (name if port == 443 else f"{name}:{port}").encode())
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """TLS 1.2 or later, ALPN h2, certificate and host name checked against ``ca_file`` or the system's trust."""
+    context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+LinkT = TypeVar("LinkT", bound=Link)
+
+
+async def dial(
+    at: Endpoint,
+    context: ssl.SSLContext,
+    make_link: Callable[[], LinkT],
+    draw: Callable[[int], int],
+    deadline_s: float = DIAL_DEADLINE_S,
+) -> LinkT:
+    """A link whose SETTINGS have come. ``draw(n)`` picks one of n addresses. Raises DialError."""
+    phase = "resolve"
+    link: LinkT | None = None
+    try:
+        async with asyncio.timeout(deadline_s):
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(at.host, at.port, type=socket.SOCK_STREAM)
+            family, *_, address = found[draw(len(found))]
+            phase = "connect"
+            transport, link = await loop.create_connection(
+                make_link,
+                str(address[0]),
+                at.port,
+                family=family,
+                ssl=context,
+                server_hostname=at.host,
+            )
+            phase = "tls"
+            tls = transport.get_extra_info("ssl_object")
+            if tls.selected_alpn_protocol() != "h2":
+                raise DialError(phase, f"{at.host}:{at.port} does not speak HTTP/2 (no ALPN h2)")
+            phase = "settings"
+            await asyncio.shield(link.ready)
+            return link
+    except DialError:
+        raise
+    except ssl.SSLError as error:
+        raise DialError("tls", f"TLS with {at.host}:{at.port} failed: {error.reason or error}") from error
+    except TimeoutError as error:
+        raise DialError(
+            phase, f"{at.host}:{at.port} did not answer within {deadline_s:g} s ({phase})"
+        ) from error
+    except OSError as error:
+        raise DialError(phase, f"{at.host}:{at.port} can't be reached ({phase}): {error}") from error
+    finally:
+        if link is not None and not link.usable:
+            link.ready.cancel()
+            link.abort()

@@ -1,0 +1,9 @@
+"""Why a link could not be opened. Errors of sockets, TLS and DNS stop at ``dial``."""
+
+
+class DialError(Exception):
+    """No link; the text says why in one line. ``phase`` is resolve, connect, tls or settings."""
+
+    def __init__(self, phase: str, message: str) -> None:
+        super().__init__(message)
+        self.phase = phase

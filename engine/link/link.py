@@ -1,0 +1,246 @@
+"""One link: an HTTP/2 connection to APNs with its socket.
+
+Theory of operation. A link is a protocol on a TLS transport, and does four things with whatever arrives: feed the
+codec, write what the codec wants written, turn events into outcomes, hand the batch to its owner. It decides
+nothing about jobs; it only says how many it would take (``room``), and takes them.
+
+    DIALLED ──SETTINGS──▶ PROBING ──first accepted push──▶ OPEN ──GOAWAY, retire──▶ DRAINING ──last answer──▶ CLOSED
+
+While PROBING one stream is used, whatever SETTINGS allow: APNs takes one until it has authenticated a push. DRAINING
+takes no more and waits for what is under way. Each edge is a row of ``_NEXT``; loss of the socket leads to CLOSED
+from everywhere.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+from itertools import takewhile
+from typing import Final, Protocol, cast
+
+from engine.apns.headers import Held, ProfileBook, requests
+from engine.apns.outcomes import (
+    DISCONNECTED,
+    OVERDUE,
+    STREAM_FAULT,
+    UNPROCESSED,
+    Outcome,
+    answered,
+    stream_reset,
+)
+from engine.http2.connection import Connection
+from engine.http2.events import (
+    Answered,
+    ConnectionFault,
+    Event,
+    GoingAway,
+    Ponged,
+    SettingsReceived,
+    StreamFault,
+    StreamReset,
+)
+from engine.http2.request_writer import Request
+
+LOG: Final = logging.getLogger("clarion.link")
+
+Outcomes = list[tuple[Held, Outcome]]
+
+
+class Phase(Enum):
+    DIALLED = auto()
+    PROBING = auto()
+    OPEN = auto()
+    DRAINING = auto()
+    CLOSED = auto()
+
+
+_NEXT: Final[dict[Phase, frozenset[Phase]]] = {
+    Phase.DIALLED: frozenset({Phase.PROBING, Phase.DRAINING, Phase.CLOSED}),
+    Phase.PROBING: frozenset({Phase.OPEN, Phase.DRAINING, Phase.CLOSED}),
+    Phase.OPEN: frozenset({Phase.DRAINING, Phase.CLOSED}),
+    Phase.DRAINING: frozenset({Phase.CLOSED}),
+    Phase.CLOSED: frozenset(),
+}
+
+
+class Owner(Protocol):
+    """Whom a link reports to."""
+
+    def outcomes(self, link: "Link", accepted: list[Held], others: Outcomes) -> None:
+        """A batch of fates; the link has room again."""
+
+    def writable(self, link: "Link") -> None:
+        """The link takes jobs again, or for the first time."""
+
+    def closed(self, link: "Link") -> None:
+        """The link is gone; its last outcomes have been handed over."""
+
+
+class Link(asyncio.Protocol):
+    """``book`` holds the headers that the link's pushes share; ``issued_s`` is when its bearer token was issued;
+    ``proved`` says whether APNs has accepted a push on it."""
+
+    def __init__(self, owner: Owner, book: ProfileBook, issued_s: int, clock: Callable[[], float]) -> None:
+        self.issued_s = issued_s
+        self.phase = Phase.DIALLED
+        self.proved = False
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.connection = Connection()
+        self._book = book
+        self._owner = owner
+        self._clock = clock
+        self._transport: asyncio.Transport | None = None
+        self._paused = False
+        # (id of the last stream of a batch, when it was written): streams open in order, so that is all a deadline needs
+        self._written: deque[tuple[int, float]] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Link {self.phase.name.lower()} {self.connection!r}{' paused' if self._paused else ''}>"
+
+    def _advance(self, phase: Phase) -> None:
+        if phase not in _NEXT[self.phase]:
+            raise RuntimeError(f"a link can't go from {self.phase.name} to {phase.name}")
+        self.phase = phase
+
+    # -- what the owner asks -----------------------------------------------------------------------------------
+
+    @property
+    def usable(self) -> bool:
+        """Whether jobs may be given to it, now or when answers have made room."""
+        return self.phase in (Phase.PROBING, Phase.OPEN)
+
+    def room(self) -> int:
+        """How many jobs it takes now, windows permitting."""
+        if self._paused or not self.usable:
+            return 0
+        room = self.connection.room()
+        return min(room, 1 - len(self.connection.open)) if self.phase is Phase.PROBING else room
+
+    def in_flight(self) -> int:
+        return len(self.connection.open)
+
+    def send(self, held: Iterable[Held], most: int) -> int:
+        """Write up to ``most`` jobs in one go, never more than ``room()``; returns how many were taken."""
+        batch = cast(Iterable[Request], requests(held, self._book))
+        taken = self.connection.send(batch, most)
+        if taken:
+            self._written.append((self.connection.last_id, self._clock()))
+            self._write()
+        return taken
+
+    def wear(self, book: ProfileBook, issued_s: int) -> None:
+        """Move to another bearer token."""
+        self._book, self.issued_s = book, issued_s
+        self.connection.renew_headers()
+
+    def overdue(self, deadline_s: float) -> None:
+        """Cancel the streams that were written more than ``deadline_s`` ago; their jobs are in doubt."""
+        written, latest_s = self._written, self._clock() - deadline_s
+        oldest = self.connection.oldest()
+        while written and (oldest is None or written[0][0] < oldest):
+            written.popleft()
+        last_late = -1
+        while written and written[0][1] <= latest_s:
+            last_late = written.popleft()[0]
+        late = list(takewhile(lambda stream_id: stream_id <= last_late, self.connection.open))
+        if late:
+            LOG.warning("%d pushes had no answer within %.0f s and were cancelled", len(late), deadline_s)
+            tags = self.connection.cancel(late)
+            self._write()
+            self._owner.outcomes(self, [], [(held, OVERDUE) for held in tags])
+            self._close_when_drained()
+
+    def retire(self) -> None:
+        """Take no more jobs; close when the last answer has come."""
+        if self.phase in (Phase.DIALLED, Phase.PROBING, Phase.OPEN):
+            self._advance(Phase.DRAINING)
+            self._close_when_drained()
+
+    def abort(self) -> None:
+        """Close at once; what was under way is in doubt."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- what the transport calls ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._write()
+
+    def data_received(self, data: bytes) -> None:
+        accepted, events = self.connection.receive(data)
+        self._write()
+        others: Outcomes = []
+        for event in events:
+            self._on_event(event, accepted, others)
+        if accepted and not self.proved:
+            self.proved = True
+            if self.phase is Phase.PROBING:
+                self._advance(Phase.OPEN)
+        if accepted or others:
+            self._owner.outcomes(self, accepted, others)
+        elif events:
+            self._owner.writable(self)
+        self._close_when_drained()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._owner.writable(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._advance(Phase.CLOSED)
+        if not self.ready.done():
+            self.ready.set_exception(error or ConnectionResetError("closed before SETTINGS"))
+        held = list(self.connection.open.values())
+        self.connection.open.clear()
+        if held:
+            LOG.warning("a link closed with %d pushes unanswered: %s", len(held), error or "end of stream")
+            self._owner.outcomes(self, [], [(entry, DISCONNECTED) for entry in held])
+        self._owner.closed(self)
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        output = self.connection.take_output()
+        if output and self._transport is not None:
+            self._transport.write(output)
+
+    def _on_event(self, event: Event, accepted: list[Held], others: Outcomes) -> None:
+        match event:
+            case Answered(tag, 200, _, _):
+                accepted.append(tag)
+            case Answered(tag, status, _, body):
+                others.append((tag, answered(status, body)))
+            case StreamReset(tag, code):
+                others.append((tag, stream_reset(code)))
+            case StreamFault(tag, _, reason):
+                LOG.warning("APNs broke the protocol on a stream: %s", reason)
+                others.append((tag, STREAM_FAULT))
+            case GoingAway(last_id, code, debug, unprocessed):
+                LOG.info("GOAWAY: last stream %d, code %d, %r", last_id, code, debug)
+                others.extend((held, UNPROCESSED) for held in unprocessed)
+                self.retire()
+            case SettingsReceived():
+                if self.phase is Phase.DIALLED:
+                    self._advance(Phase.PROBING)
+                    if not self.ready.done():
+                        self.ready.set_result(None)
+            case Ponged():
+                pass
+            case ConnectionFault(code, reason):
+                LOG.warning("APNs broke the protocol (%s): %s", code.name, reason)
+                # after the GOAWAY that says why; what is open comes back from connection_lost
+                if self._transport is not None:
+                    self._transport.close()
+
+    def _close_when_drained(self) -> None:
+        if self.connection.exhausted:
+            self.retire()
+        if self.phase is Phase.DRAINING and not self.connection.open and self._transport is not None:
+            self.connection.close()
+            self._write()
+            self._transport.close()

@@ -1,0 +1,198 @@
+"""The links of one credential in one environment, and the jobs that wait for one of them.
+
+APNs binds a connection to the first team that uses it, so nothing here is ever shared between credentials.
+
+Tasks: 1 keep the backlog; 2 hand it to links with room, in batches; 3 open links as ``policy.links`` says, and back
+off when that fails; 4 move links to the present bearer token when theirs is old.
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+from engine.apns.bearer import Bearer, must_move
+from engine.apns.headers import Held, ProfileBook
+from engine.link.dial import Endpoint, dial
+from engine.link.errors import DialError
+from engine.link.link import Link, Outcomes, Phase
+from engine.policy.links import LinkOptions, PoolFacts, wants_link
+from engine.policy.retry import backoff_s
+
+LOG: Final = logging.getLogger("clarion.pool")
+
+
+class PoolKey(NamedTuple):
+    """What makes a connection's identity at APNs."""
+
+    environment: str
+    team_id: str
+    key_id: str
+
+
+class Receiver(Protocol):
+    """Who learns the fates of a pool's jobs."""
+
+    def outcomes(self, pool: "Pool", link: Link, accepted: list[Held], others: Outcomes) -> None: ...
+
+
+class Pool:
+    """Links to ``at`` that speak for one credential."""
+
+    def __init__(
+        self,
+        key: PoolKey,
+        at: Endpoint,
+        context: ssl.SSLContext,
+        bearer: Bearer,
+        receiver: Receiver,
+        options: LinkOptions,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        draw: Callable[[int], int] = random.randrange,
+    ) -> None:
+        self.key = key
+        self.links: list[Link] = []
+        self.backlog: deque[Held] = deque()
+        self._at = at
+        self._context = context
+        self._bearer = bearer
+        self._receiver = receiver
+        self._options = options
+        self._clock = clock
+        self._wall = wall
+        self._draw = draw
+        self._dialling: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._dial_after_s = 0.0
+        self._opened_at_s = float("-inf")
+        self._full_since_s: float | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<Pool {'/'.join(self.key)} {len(self.links)} links{' +1 dialling' if self._dialling else ''}, "
+            f"{self.in_flight()} in flight, {len(self.backlog)} waiting>"
+        )
+
+    def in_flight(self) -> int:
+        return sum(link.in_flight() for link in self.links)
+
+    def add(self, held: list[Held]) -> None:
+        """Queue jobs; ``pump`` sends them."""
+        self.backlog.extend(held)
+
+    def give_back(self, held: list[Held]) -> None:
+        """Queue jobs again that were never sent, before all others."""
+        self.backlog.extendleft(reversed(held))
+
+    def pump(self) -> None:
+        """Send as much of the backlog as the links take, and open a link if there should be one more."""
+        backlog = self.backlog
+        for link in self.links:
+            if not backlog:
+                self._full_since_s = None
+                return
+            room = link.room()
+            if room > 0:
+                self._refresh(link)
+                for _ in range(link.send(backlog, room)):
+                    backlog.popleft()
+        if backlog:
+            self._consider_opening()
+
+    def tend(self, deadline_s: float) -> None:
+        """To be called now and then: deadlines of requests, postponed dials."""
+        for link in tuple(self.links):
+            link.overdue(deadline_s)
+        self.pump()
+
+    # -- what links report -------------------------------------------------------------------------------------
+
+    def outcomes(self, link: Link, accepted: list[Held], others: Outcomes) -> None:
+        if accepted:
+            self._failures = 0
+        self._receiver.outcomes(self, link, accepted, others)
+        self.pump()
+
+    def writable(self, link: Link) -> None:
+        self.pump()
+
+    def closed(self, link: Link) -> None:
+        if link in self.links:
+            self.links.remove(link)
+            if not link.proved:
+                self._postpone("a link closed before APNs had accepted a push on it")
+        self.pump()
+
+    # -- opening -----------------------------------------------------------------------------------------------
+
+    def _consider_opening(self) -> None:
+        now_s = self._clock()
+        usable = [link for link in self.links if link.usable]
+        if self._full_since_s is None:
+            self._full_since_s = now_s
+        facts = PoolFacts(
+            waiting=len(self.backlog),
+            links=len(usable),
+            opening=sum(link.phase is Phase.PROBING for link in usable) + (self._dialling is not None),
+            full_for_s=now_s - self._full_since_s,
+            since_opening_s=now_s - self._opened_at_s,
+        )
+        if not self._closed and now_s >= self._dial_after_s and wants_link(facts, self._options):
+            self._opened_at_s = now_s
+            self._full_since_s = None
+            self._dialling = asyncio.get_running_loop().create_task(self._open())
+
+    async def _open(self) -> None:
+        try:
+            link = await dial(self._at, self._context, self._make_link, self._draw)
+        except DialError as error:
+            self._postpone(str(error))
+        else:
+            if link.usable:
+                self.links.append(link)
+        finally:
+            self._dialling = None
+        self.pump()
+
+    def _postpone(self, why: str) -> None:
+        """Wait before the next dial, longer each time; half of the delay is chance."""
+        options = self._options
+        chance = 0.5 + self._draw(1000) / 2000
+        delay_s = backoff_s(self._failures, options.redial_first_s, options.redial_most_s, chance)
+        self._failures += 1
+        self._dial_after_s = self._clock() + delay_s
+        LOG.warning("%s; next try in %.1f s; %d pushes wait", why, delay_s, len(self.backlog))
+
+    def _make_link(self) -> Link:
+        token, issued_s = self._bearer.token(self._wall())
+        return Link(self, ProfileBook(self._at.authority, token), issued_s, self._clock)
+
+    def _refresh(self, link: Link) -> None:
+        """Give the link a new token when its own is old; the header table starts over with it."""
+        now_s = self._wall()
+        if must_move(link.issued_s, now_s):
+            token, issued_s = self._bearer.token(now_s)
+            link.wear(ProfileBook(self._at.authority, token), issued_s)
+
+    # -- closing -----------------------------------------------------------------------------------------------
+
+    def retire(self) -> None:
+        """Open nothing more; close each link when its last answer has come."""
+        self._closed = True
+        if self._dialling is not None:
+            self._dialling.cancel()
+        for link in tuple(self.links):
+            link.retire()
+
+    def abort(self) -> None:
+        """Close everything at once; what was under way comes back in doubt."""
+        self.retire()
+        for link in tuple(self.links):
+            link.abort()

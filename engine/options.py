@@ -1,0 +1,54 @@
+"""Options of the sending side, with their defaults, units and limits."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.link.dial import endpoint
+from engine.policy.links import LinkOptions
+from engine.policy.retry import RetryOptions
+
+PRODUCTION_URL = "https://api.push.apple.com"
+SANDBOX_URL = "https://api.sandbox.push.apple.com"
+
+
+class OptionError(ValueError):
+    """An option that can't be; the text says what to write instead."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What one worker needs to know.
+
+    ``in_hand_most`` bounds the jobs that a worker holds claimed, and so what repeats after a kill -9;
+    ``backlog_most`` bounds those of them that wait for one pool, above which its tenants are passed over;
+    ``claim_most`` is the size of one claim; ``quantum`` is a tenant's turn in a shard that it shares;
+    ``low_share`` of each claim is kept for the low lane.
+    """
+
+    redis_url: str = ""
+    apns_production_url: str = PRODUCTION_URL
+    apns_sandbox_url: str = SANDBOX_URL
+    apns_ca_file: Path | None = None
+    in_hand_most: int = 8_192
+    backlog_most: int = 2_048
+    claim_most: int = 512
+    quantum: int = 64
+    low_share: float = 0.1
+    answer_deadline_s: float = 30.0
+    drain_s: float = 20.0
+    retry: RetryOptions = field(default_factory=RetryOptions)
+    links: LinkOptions = field(default_factory=LinkOptions)
+
+    def validate(self) -> None:
+        """Raises OptionError."""
+        for name in ("apns_production_url", "apns_sandbox_url"):
+            try:
+                endpoint(getattr(self, name))
+            except ValueError as error:
+                raise OptionError(f"--{name.replace('_', '-')}: {error}") from None
+        if self.apns_ca_file is not None and not self.apns_ca_file.is_file():
+            raise OptionError(f"--apns-ca-file: there is no file {self.apns_ca_file}")
+        if not 1 <= self.links.most <= 1_000:
+            raise OptionError(f"--links-max is {self.links.most}: give a number from 1 to 1000")
+        if self.drain_s < 0:
+            raise OptionError(f"--drain-s is {self.drain_s}: give 0 or more seconds")

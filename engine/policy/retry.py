@@ -1,0 +1,49 @@
+"""When a job is tried again, and when no more. Pure: time and chance are arguments.
+
+Full jitter (a uniform draw up to the bound) spreads the retries of a burst over the whole interval; an exponential
+delay without it sends the burst again as a burst (Brooker, *Exponential backoff and jitter*).
+"""
+
+from typing import NamedTuple
+
+
+class RetryOptions(NamedTuple):
+    """``first_s`` bounds the first delay, doubled for each attempt up to ``most_s``; Apple advises 15 minutes for 5xx."""
+
+    first_s: float = 1.0
+    most_s: float = 900.0
+    attempts_most: int = 12
+
+
+class WaitUntil(NamedTuple):
+    """Try again at ``due_ms`` (Unix ms)."""
+
+    due_ms: int
+
+
+class GiveUp(NamedTuple):
+    """No more attempts; ``reason`` says why, in the words of a dead letter."""
+
+    reason: str
+
+
+def backoff_s(attempt: int, first_s: float, most_s: float, chance: float) -> float:
+    """A delay with full jitter: ``chance`` (0 to 1) of ``first_s`` doubled ``attempt`` times, at most ``most_s``."""
+    return chance * min(most_s, first_s * 2.0 ** min(attempt, 60))
+
+
+def retry(
+    attempts: int, expiration: int, reason: str, now_ms: int, chance: float, options: RetryOptions
+) -> WaitUntil | GiveUp:
+    """What to do after the attempt number ``attempts`` (1 is the first) failed for ``reason``.
+
+    ``expiration`` is apns-expiration in Unix seconds: 0 means one attempt only, by Apple's words, but that attempt
+    has to reach APNs, so it bounds nothing here; -1 means none was given. A retry that could only come after the
+    expiration is not made.
+    """
+    if attempts >= options.attempts_most:
+        return GiveUp(f"Exhausted: {reason}")
+    due_ms = now_ms + int(1000 * backoff_s(attempts - 1, options.first_s, options.most_s, chance))
+    if 0 < expiration * 1000 <= due_ms:
+        return GiveUp(f"Expired: {reason}")
+    return WaitUntil(due_ms)

@@ -1,0 +1,70 @@
+"""Settles finished claims, many in one call. Redis may be away: then they wait, and nothing is forgotten."""
+
+import asyncio
+import logging
+from typing import Final
+
+from engine.worker.hand import Claim
+from shards.errors import StoreError, StoreRefused
+from shards.queue import Fenced, Queue
+
+LOG: Final = logging.getLogger("clarion.settler")
+
+# settling is not urgent: a claim settled 5 ms later costs nothing, and a hundred in one call cost one round trip
+GATHER_S: Final = 0.005
+AGAIN_AFTER_S: Final = 0.5
+
+
+class Settler:
+    """Tasks: 1 gather finished claims; 2 settle them, again and again until Redis has answered."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._finished: list[Claim] = []
+        self._stir = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __repr__(self) -> str:
+        return f"<Settler {len(self._finished)} claims wait>"
+
+    def add(self, claim: Claim) -> None:
+        self._finished.append(claim)
+        self._idle.clear()
+        self._stir.set()
+
+    async def drained(self) -> None:
+        """Returns when every claim that was added is settled."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        while True:
+            await self._stir.wait()
+            await asyncio.sleep(GATHER_S)
+            batch, self._finished = self._finished, []
+            self._stir.clear()
+            try:
+                answers = await self._queue.settle([claim.settlement() for claim in batch])
+            except StoreError as error:
+                # settle is safe to repeat, so an unanswered one simply is
+                LOG.warning("%d claims can't be settled now: %s", len(batch), error)
+                await self._later(batch)
+                continue
+            refused = []
+            for claim, answer in zip(batch, answers, strict=True):
+                if isinstance(answer, Fenced):
+                    LOG.warning(
+                        "shard %d has another holder; it gives %r to others", answer.holding.shard, claim
+                    )
+                elif isinstance(answer, StoreRefused):
+                    LOG.warning("%r can't be settled now: %s", claim, answer)
+                    refused.append(claim)
+            if refused:
+                await self._later(refused)
+            if not self._finished:
+                self._idle.set()
+
+    async def _later(self, batch: list[Claim]) -> None:
+        self._finished[:0] = batch
+        self._stir.set()
+        await asyncio.sleep(AGAIN_AFTER_S)

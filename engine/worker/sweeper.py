@@ -1,0 +1,54 @@
+"""What a worker does by the clock: make due jobs ready, look at deadlines, show that it lives."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from engine.worker.feeder import Feeder
+from engine.worker.router import Router
+from shards.errors import StoreError
+from shards.queue import Queue
+
+LOG: Final = logging.getLogger("clarion.sweeper")
+
+SWEEP_S: Final = 0.5
+
+
+class Sweeper:
+    """Tasks, twice a second: 1 promote; 2 tend the pools; 3 pulse."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        shards: Sequence[int],
+        feeder: Feeder,
+        router: Router,
+        answer_deadline_s: float,
+        pulse: Callable[[], None],
+    ) -> None:
+        self._queue = queue
+        self._shards = shards
+        self._feeder = feeder
+        self._router = router
+        self._answer_deadline_s = answer_deadline_s
+        self._pulse = pulse
+
+    async def run(self) -> None:
+        while True:
+            self._pulse()
+            for pool in self._router.pools():
+                pool.tend(self._answer_deadline_s)
+            try:
+                await self._promote()
+            except StoreError as error:
+                LOG.warning("due retries wait for Redis: %s", error)
+            self._feeder.stir()
+            await asyncio.sleep(SWEEP_S)
+
+    async def _promote(self) -> None:
+        answers = await self._queue.promote(self._shards, int(time.time() * 1000))
+        woken = [shard for shard, (promoted, _) in zip(self._shards, answers, strict=True) if promoted]
+        if woken:
+            self._feeder.wake(woken)

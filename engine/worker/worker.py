@@ -1,0 +1,219 @@
+"""One worker process: it claims from its shards and sends to APNs until it is told to stop.
+
+Boot order is reading order: take the shards, give back what earlier holders left, listen to the bells, then feed.
+Stopping is the reverse, under one deadline: *quiet* (claim no more), *drain* (let what is under way be answered),
+*give back* (what is left is ready for others), *stop*. A second signal makes the deadline now.
+"""
+
+import asyncio
+import gc
+import logging
+import signal
+import ssl
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+import uvloop
+
+from engine.link.dial import endpoint, tls_context
+from engine.options import EngineOptions
+from engine.worker.fates import Fates
+from engine.worker.feeder import Feeder
+from engine.worker.hand import Hand
+from engine.worker.router import Router
+from engine.worker.settler import Settler
+from engine.worker.sweeper import Sweeper
+from shards.directory import Directory
+from shards.environment import Environment
+from shards.errors import StoreError
+from shards.keys import shard_keys
+from shards.placement import worker_of
+from shards.queue import Fenced, Holding, Queue
+from shards.redis import ScriptConnection, listening
+from shards.tenants import Tenants
+from shards.vault import Vault
+
+LOG: Final = logging.getLogger("clarion.worker")
+
+AGAIN_AFTER_S: Final = 0.5
+SETTLE_S: Final = 5.0
+
+
+def run_worker(
+    options: EngineOptions,
+    master_key: bytes,
+    number: int,
+    workers: int,
+    *,
+    pulse: Callable[[], None] = lambda: None,
+    lifeline: int | None = None,
+) -> int:
+    """The body of worker ``number`` of ``workers``; returns its exit code. ``lifeline``: at its end of file, stop."""
+    # connections and pushes make no cycles worth an early look
+    gc.set_threshold(20_000, 20, 20)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_Worker(options, Vault(master_key), number, workers, pulse).run(lifeline))
+
+
+class _Worker:
+    """Wires the parts of one worker together."""
+
+    def __init__(
+        self, options: EngineOptions, vault: Vault, number: int, workers: int, pulse: Callable[[], None]
+    ) -> None:
+        self._options = options
+        self._vault = vault
+        self._number = number
+        self._workers = workers
+        self._pulse = pulse
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def run(self, lifeline: int | None) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        if lifeline is not None:
+            loop.add_reader(lifeline, self._on_lost_owner, lifeline)
+        booting = loop.create_task(self._boot())
+        stopping = loop.create_task(self._stop.wait())
+        await asyncio.wait((booting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not booting.done():
+            booting.cancel()
+            return 0
+        await self._serve(booting.result())
+        return 0
+
+    def _on_lost_owner(self, lifeline: int) -> None:
+        asyncio.get_running_loop().remove_reader(lifeline)
+        LOG.warning("the supervisor is gone: stopping")
+        self._stop.set()
+
+    async def _boot(self) -> list[Holding]:
+        """Take this worker's shards; waits for Redis as long as it takes."""
+        options = self._options
+        self._claiming = ScriptConnection(options.redis_url)
+        self._settling = ScriptConnection(options.redis_url)
+        self._queue = Queue(self._claiming)
+        self._tenants = Tenants(options.redis_url)
+        while True:
+            self._pulse()
+            try:
+                shards = await self._tenants.shards()
+                mine = [s for s in range(shards) if worker_of(s, self._workers) == self._number]
+                holdings = await self._queue.acquire(mine)
+                given_back = 0
+                for holding in holdings:
+                    jobs = await self._queue.reclaim(holding)
+                    given_back += 0 if isinstance(jobs, Fenced) else jobs
+                if given_back:
+                    LOG.info("%d jobs that an earlier holder had claimed are ready again", given_back)
+                return holdings
+            except StoreError as error:
+                LOG.warning("can't start yet: %s", error)
+                await asyncio.sleep(AGAIN_AFTER_S)
+
+    async def _serve(self, holdings: list[Holding]) -> None:
+        options = self._options
+        settler = Settler(Queue(self._settling))
+        hand = Hand(options.in_hand_most, settler.add)
+        fates = Fates(hand, options.retry, lambda: feeder.stir())
+        directory = Directory(
+            options.redis_url, self._tenants, on_change=lambda tenant: router.forget(tenant)
+        )
+        router = Router(
+            directory,
+            self._vault,
+            {
+                Environment.PRODUCTION: endpoint(options.apns_production_url),
+                Environment.SANDBOX: endpoint(options.apns_sandbox_url),
+            },
+            _context(options),
+            fates,
+            options.links,
+        )
+        feeder = Feeder(self._queue, holdings, hand, router, fates, options)
+        shards = [holding.shard for holding in holdings]
+        sweeper = Sweeper(self._queue, shards, feeder, router, options.answer_deadline_s, self._pulse)
+        gc.freeze()
+        feeding = asyncio.create_task(feeder.run())
+        background = [
+            asyncio.create_task(coroutine)
+            for coroutine in (
+                settler.run(),
+                sweeper.run(),
+                directory.follow(),
+                _follow_bells(options.redis_url, shards, feeder),
+            )
+        ]
+        LOG.info("worker %d holds %d shards", self._number, len(shards))
+        stopping = asyncio.create_task(self._stop.wait())
+        # none of these ends by itself: one that does has met a fault of ours, which must not pass unnoticed
+        done, _ = await asyncio.wait((stopping, feeding, *background), return_when=asyncio.FIRST_COMPLETED)
+        faults = [task for task in done if task is not stopping]
+        feeder.quiet()
+        if feeding not in faults:
+            await feeding
+        await self._drain(hand)
+        for pool in router.pools():
+            for held in pool.backlog:
+                fates.put_back(held)
+            pool.backlog.clear()
+            pool.abort()
+        while hand.jobs:
+            # the last outcomes come when the sockets are closed
+            await asyncio.sleep(0)
+        await _within(SETTLE_S, settler.drained())
+        for task in (*background, stopping):
+            task.cancel()
+        await self._claiming.close()
+        await self._settling.close()
+        await self._tenants.close()
+        LOG.info("worker %d stopped: %s", self._number, dict(fates.tally))
+        for task in faults:
+            task.result()
+
+    async def _drain(self, hand: Hand) -> None:
+        """Wait until no job is in hand, at most ``drain_s``, less when hurried."""
+        hurried = asyncio.create_task(self._hurry.wait())
+        deadline_s = asyncio.get_running_loop().time() + self._options.drain_s
+        while hand.jobs and not hurried.done() and asyncio.get_running_loop().time() < deadline_s:
+            self._pulse()
+            await asyncio.wait((hurried,), timeout=0.02)
+        hurried.cancel()
+        if hand.jobs:
+            LOG.warning("%d jobs were not answered in time and are given back", hand.jobs)
+
+
+def _context(options: EngineOptions) -> ssl.SSLContext:
+    return tls_context(options.apns_ca_file)
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await asyncio.wait_for(work, seconds)
+    except TimeoutError:
+        LOG.warning(
+            "gave up waiting for Redis after %.0f s: some claims repeat after the next start", seconds
+        )
+
+
+async def _follow_bells(url: str, shards: Sequence[int], feeder: Feeder) -> None:
+    """Wake shards as their bells ring; for ever."""
+    bells = {shard_keys(shard).bell: shard for shard in shards}
+    while True:
+        try:
+            async with listening(url, list(bells)) as ringing:
+                # what was enqueued while nobody listened
+                feeder.wake()
+                async for bell, _ in ringing:
+                    feeder.wake((bells[bell],))
+        except StoreError as error:
+            LOG.warning("bells are not heard for now: %s", error)
+        await asyncio.sleep(AGAIN_AFTER_S)
