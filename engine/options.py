@@ -6,13 +6,10 @@ from pathlib import Path
 from engine.link.dial import endpoint
 from engine.policy.links import LinkOptions
 from engine.policy.retry import RetryOptions
+from shards.options import OptionError
 
 PRODUCTION_URL = "https://api.push.apple.com"
 SANDBOX_URL = "https://api.sandbox.push.apple.com"
-
-
-class OptionError(ValueError):
-    """An option that can't be; the text says what to write instead."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +42,12 @@ class EngineOptions:
             try:
                 endpoint(getattr(self, name))
             except ValueError as error:
-                raise OptionError(f"--{name.replace('_', '-')}: {error}") from None
+                raise OptionError(name, f"can't be used: {error}") from None
         if self.apns_ca_file is not None and not self.apns_ca_file.is_file():
-            raise OptionError(f"--apns-ca-file: there is no file {self.apns_ca_file}")
+            raise OptionError(
+                "apns_ca_file", f"is {self.apns_ca_file}, and there is no such file; write a PEM file"
+            )
         if not 1 <= self.links.most <= 1_000:
-            raise OptionError(f"--links-max is {self.links.most}: give a number from 1 to 1000")
-        if self.drain_s < 0:
-            raise OptionError(f"--drain-s is {self.drain_s}: give 0 or more seconds")
+            raise OptionError("links_max", f"is {self.links.most}; write a number from 1 to 1000")
+        if not 0 <= self.drain_s <= 3_600:
+            raise OptionError("drain_s", f"is {self.drain_s:g}; write a number of seconds from 0 to 3600")

@@ -139,12 +139,9 @@ class Feeder:
         now_s = self._wall()
         for lane, tenant, encoded in runs:
             run = HeldRun(claim, lane, tenant)
-            by_environment: dict[str, list[Held]] = {}
-            for job in map(decode_job, encoded):
-                if 0 < job.expiration <= now_s:
-                    self._fates.bury((job, run), "Expired")
-                else:
-                    by_environment.setdefault(job.environment, []).append((job, run))
+            by_environment, expired = decode_run(run, encoded, now_s)
+            for entry in expired:
+                self._fates.bury(entry, "Expired")
             for environment, held in by_environment.items():
                 await self._route(tenant, environment, held)
         return jobs
@@ -163,3 +160,17 @@ class Feeder:
         else:
             pool.add(held)
             pool.pump()
+
+
+def decode_run(
+    run: HeldRun, encoded: Sequence[bytes], now_s: float
+) -> tuple[dict[str, list[Held]], list[Held]]:
+    """Jobs by environment, and those whose time has passed (apns-expiration, Unix seconds)."""
+    by_environment: dict[str, list[Held]] = {}
+    expired: list[Held] = []
+    for job in map(decode_job, encoded):
+        if 0 < job.expiration <= now_s:
+            expired.append((job, run))
+        else:
+            by_environment.setdefault(job.environment, []).append((job, run))
+    return by_environment, expired

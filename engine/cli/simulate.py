@@ -1,0 +1,1 @@
+"""``clarion simulate``: a look-alike of Apple's push service on this machine."""

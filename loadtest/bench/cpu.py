@@ -1,0 +1,38 @@
+"""CPU time by process, from the kernel's accounting (Linux)."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """Seconds that all threads of these processes have run, user and system together.
+
+    From /proc/PID/task/*/schedstat, which counts nanoseconds where /proc/PID/stat counts ticks of 10 ms. A thread
+    that has ended is missed; redis-server, nginx and Python workers keep theirs.
+    """
+    return sum(_threads_ns(pid) for pid in pids) / 1e9
+
+
+def _threads_ns(pid: int) -> int:
+    total = 0
+    for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        total += int(task.read_text().split()[0])
+    return total
+
+
+def children(pid: int) -> list[int]:
+    """Processes that this one has started and that still run."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def family(pid: int) -> list[int]:
+    """The process, its children, and theirs."""
+    return [pid, *(member for child in children(pid) for member in family(child))]
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of the process that is in RAM now."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0
