@@ -14,7 +14,7 @@ from typing import Any
 from loadtest.bench.cpu import cpu_s, family, resident_bytes
 from loadtest.bench.lab import Lab, device_token, lab, payload, wait_until, workers_of
 from loadtest.bench.stages import stage_shares
-from loadtest.sink import start_sink
+from loadtest.sink.start import start_sink
 from shards.job import Job, encode_job, new_ids
 from shards.keys import shard_keys
 from shards.lanes import Lane
@@ -48,7 +48,7 @@ def run(
             *("--workers", str(workers)),
         )
         with place.clarion("engine", *options) as supervisor:
-            pids = workers_of(supervisor.pid, workers)
+            pids = workers_of(supervisor, workers)
             looks = _watch(target, jobs, place.redis_pid, [supervisor.pid, *pids])
             settled = asyncio.run(_settled(place))
             memory = max(map(resident_bytes, pids))

@@ -71,6 +71,9 @@ class Lab:
             )
         try:
             yield process
+        except RuntimeError:
+            sys.stderr.write(log.read_text(errors="replace"))
+            raise
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -104,10 +107,16 @@ def wait_until(true: Callable[[], Any], what: str, within_s: float = 60.0, every
         time.sleep(every_s)
 
 
-def workers_of(supervisor: int, number: int) -> Sequence[int]:
+def workers_of(supervisor: subprocess.Popen[bytes], number: int) -> Sequence[int]:
     """The pids of a supervisor's children, once there are so many."""
-    wait_until(lambda: len(children(supervisor)) >= number, f"{number} children of pid {supervisor}")
-    return children(supervisor)
+
+    def started() -> bool:
+        if supervisor.poll() is not None:
+            raise RuntimeError(f"clarion ended with code {supervisor.returncode}; its log says why")
+        return len(children(supervisor.pid)) >= number
+
+    wait_until(started, f"{number} children of pid {supervisor.pid}")
+    return children(supervisor.pid)
 
 
 def payload(size: int) -> bytes:

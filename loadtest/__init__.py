@@ -1,0 +1,1 @@
+"""Servers that stand in for Apple, and the benchmarks."""

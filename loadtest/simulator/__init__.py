@@ -1,0 +1,1 @@
+"""A stand-in for Apple's push service that judges like Apple and remembers what it said."""
