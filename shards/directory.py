@@ -1,8 +1,9 @@
 """Tenants as the hot path sees them: in memory, and forgotten within moments of a change.
 
 ``Directory`` answers from memory and asks Redis once for what it does not know. A listener clears what a change
-names; when the listener's connection is lost, everything is forgotten, because a change may have been missed.
-Unknown API keys are remembered too, in bounded number, so that a caller with a wrong key costs no round trip each.
+names; when the listener has lost its connection and has a new one, everything is forgotten, because a change may
+have been missed. Unknown API keys are remembered too, in bounded number and apart from the known ones, so that a
+caller with wrong keys costs no round trip each and pushes nobody out of memory.
 """
 
 import asyncio
@@ -31,11 +32,12 @@ class Directory:
         self._tenants = tenants
         self._on_change = on_change
         self._by_id: dict[str, Tenant] = {}
-        self._by_secret: dict[str, str | None] = {}
+        self._by_secret: dict[str, str] = {}
+        self._unknown: set[str] = set()
         self._changes = 0
 
     def __repr__(self) -> str:
-        return f"<Directory {len(self._by_id)} tenants, {len(self._by_secret)} keys>"
+        return f"<Directory {len(self._by_id)} tenants, {len(self._by_secret)} keys, {len(self._unknown)} unknown>"
 
     def known(self, tenant_id: str) -> Tenant | None:
         """The tenant if it is in memory."""
@@ -54,17 +56,26 @@ class Directory:
 
     async def by_api_key(self, secret: str) -> Tenant | None:
         """The tenant whose API key this is, or None for a key that is nobody's. Raises the store's errors."""
-        if secret in self._by_secret:
-            tenant_id = self._by_secret[secret]
-        else:
+        if secret in self._unknown:
+            return None
+        tenant_id = self._by_secret.get(secret)
+        if tenant_id is None:
             changes = self._changes
             record = await self._tenants.api_key(hash_api_key(secret))
-            tenant_id = None if record is None else record.tenant
-            if tenant_id is None and len(self._by_secret) >= UNKNOWN_MOST:
-                self._by_secret.clear()
-            if changes == self._changes:
+            still_true = changes == self._changes
+            if record is None:
+                if still_true:
+                    self._remember_unknown(secret)
+                return None
+            tenant_id = record.tenant
+            if still_true:
                 self._by_secret[secret] = tenant_id
-        return None if tenant_id is None else await self.tenant(tenant_id)
+        return await self.tenant(tenant_id)
+
+    def _remember_unknown(self, secret: str) -> None:
+        if len(self._unknown) >= UNKNOWN_MOST:
+            self._unknown.clear()
+        self._unknown.add(secret)
 
     def forget(self, tenant_id: str | None) -> None:
         """Drop what a change may have made untrue; None drops everything."""
@@ -74,6 +85,7 @@ class Directory:
         else:
             self._by_id.pop(tenant_id, None)
         self._by_secret.clear()
+        self._unknown.clear()
         if self._on_change is not None:
             self._on_change(tenant_id)
 

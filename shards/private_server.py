@@ -99,7 +99,7 @@ class PrivateServer:
             stdin=subprocess.DEVNULL,
             # Out of reach of Ctrl-C, which is for its owner to hear first.
             process_group=0,
-            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - prctl and getppid only
+            preexec_fn=partial(die_with_parent, os.getpid()),  # prctl and getppid only
         )
         self._started.append(process)
         give_up_s = time.monotonic() + deadline_s

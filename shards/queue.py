@@ -1,7 +1,8 @@
 """The sharded queues: enqueue, claim, settle, promote, reclaim. One method a verb, one Lua script a verb.
 
 Every method takes and returns batches that span shards, and costs one round trip. A job is in exactly one place
-until it is settled: a ready list, a claim, or the waiting set.
+until it is settled: a ready list, a claim, or the waiting set. While Redis is out of memory enqueue is refused, and
+every other verb still works, so that the queues can drain.
 """
 
 from collections.abc import Sequence
@@ -90,10 +91,14 @@ class Fenced(NamedTuple):
 
 
 class Queue:
-    """The verbs, over one connection. Errors: StoreUnavailable, as ``ScriptConnection.run`` raises it."""
+    """The verbs, over one connection. Raises StoreUnavailable, and StoreRefused when Redis refuses the login."""
 
     def __init__(self, connection: ScriptConnection) -> None:
         self._connection = connection
+        self._low_owed: dict[int, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<Queue over {self._connection!r}>"
 
     async def enqueue(self, batches: Sequence[Batch]) -> list[StoreRefused | None]:
         """Append jobs; returns for each batch None (Redis has it) or why Redis would not take it (none of it)."""
@@ -124,18 +129,24 @@ class Queue:
     ) -> list[Claimed | Fenced | StoreRefused]:
         """Claim jobs: for each (holding, new claim id, how many at most) one answer.
 
-        A tenant that shares a lane with others gives up to ``quantum`` jobs at each turn; ``low_share`` of each
-        claim (0 to 1) is kept for the low lane as long as that has jobs. Tenants in ``pass_over`` keep their jobs.
+        A claim id is "fence:number", with a number that grows and is never used twice: a claim under an id that is
+        in use already would be settled together with the other one. A tenant that shares a lane with others gives
+        up to ``quantum`` jobs at each turn; ``low_share`` of what is wanted (0 to 1) is kept for the low lane as
+        long as that has jobs. Tenants in ``pass_over`` keep their jobs.
         """
         calls = []
         for (shard, fence), claim_id, most in wanted:
             keys = shard_keys(shard)
             want = min(most, CLAIM_MOST)
+            # fractions add up from claim to claim: many small claims leave the low lane its share all the same
+            owed = self._low_owed.get(shard, 0.0) + want * low_share
+            reserved = int(owed)
+            self._low_owed[shard] = owed - reserved
             calls.append(
                 Call(
                     _CLAIM,
                     (keys.fence, keys.high, keys.low, keys.claims, keys.claim(claim_id), keys.asleep),
-                    [fence, claim_id, want, quantum, int(want * low_share), *pass_over],
+                    [fence, claim_id, want, quantum, reserved, *pass_over],
                 )
             )
         return [

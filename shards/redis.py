@@ -24,6 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
+    BusyLoadingError,
     NoScriptError,
     RedisError,
     ResponseError,
@@ -82,8 +83,12 @@ def store_errors(*, in_doubt: bool = True) -> Iterator[None]:
     try:
         yield
     except (RedisConnectionError, RedisTimeoutError, TimeoutError, OSError) as error:
-        if isinstance(error, AuthenticationError):
-            raise StoreRefused(f"Redis refused the login: {error}") from error
+        # some answers are connection errors to redis-py, and on a unix socket it wraps them in another one
+        for said in (error, error.__cause__):
+            if isinstance(said, AuthenticationError):
+                raise StoreRefused(f"Redis refused the login: {said}") from error
+            if isinstance(said, BusyLoadingError):
+                raise StoreRefused(f"Redis refused: {said}") from error
         raise StoreUnavailable(f"Redis is not reachable: {error}", in_doubt=in_doubt) from error
     except ResponseError as error:
         raise StoreRefused(f"Redis refused: {error}") from error
@@ -121,15 +126,17 @@ class ScriptConnection:
     """
 
     def __init__(self, url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
-        options = parse_url(url)
+        options: dict[str, Any] = dict(parse_url(url))
         kind = options.pop("connection_class", Connection)
-        self._connection: Connection = _PACKED[kind](
-            **options,
-            retry=_no_retry(),
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_read_size=1 << 18,
-            protocol=2,
-        )
+        # whatever the URL says of these: one deadline stands for a whole batch, and answers are read as RESP2
+        options |= {
+            "retry": _no_retry(),
+            "socket_timeout": None,
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "socket_read_size": 1 << 18,
+            "protocol": 2,
+        }
+        self._connection: Connection = _PACKED[kind](**options)
         self._answer_timeout_s = answer_timeout_s
         self._turn = asyncio.Lock()
 
@@ -140,28 +147,40 @@ class ScriptConnection:
         """Run calls; returns an answer for each, in order: what the script returned, or a StoreRefused.
 
         Raises StoreUnavailable when the answers did not come; ``in_doubt`` tells whether the calls may have run.
+        Raises StoreRefused when Redis refuses the login.
         A script that Redis does not know (it was restarted) certainly did not run: it is loaded and called again.
         """
         async with self._turn:
             await self._open()
-            commands = [("EVALSHA", call.script.sha1, len(call.keys), *call.keys, *call.args) for call in calls]
+            commands = [
+                ("EVALSHA", call.script.sha1, len(call.keys), *call.keys, *call.args) for call in calls
+            ]
             answers = await self._exchange(commands)
             unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
             if unknown:
                 texts = {calls[at].script.text for at in unknown}
                 await self._exchange([("SCRIPT", "LOAD", text) for text in texts])
-                for at, answer in zip(unknown, await self._exchange([commands[at] for at in unknown]), strict=True):
+                for at, answer in zip(
+                    unknown, await self._exchange([commands[at] for at in unknown]), strict=True
+                ):
                     answers[at] = answer
         return [
-            StoreRefused(f"Redis refused: {answer}") if isinstance(answer, ResponseError) else answer
+            StoreRefused(f"Redis refused: {answer}") if isinstance(answer, RedisError) else answer
             for answer in answers
         ]
 
     async def _open(self) -> None:
         if not self._connection.is_connected:
-            with store_errors(in_doubt=False):
-                async with asyncio.timeout(2 * CONNECT_TIMEOUT_S):
-                    await self._connection.connect()  # type: ignore[no-untyped-call]
+            opened = False
+            try:
+                with store_errors(in_doubt=False):
+                    async with asyncio.timeout(2 * CONNECT_TIMEOUT_S):
+                        await self._connection.connect()  # type: ignore[no-untyped-call]
+                opened = True
+            finally:
+                if not opened:
+                    # after a cancellation half a greeting may have been answered
+                    await self._connection.disconnect(nowait=True)
 
     async def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         connection = self._connection
@@ -175,8 +194,8 @@ class ScriptConnection:
                     )
                     for _ in commands:
                         try:
-                            answers.append(await connection.read_response())
-                        except ResponseError as error:
+                            answers.append(await connection.read_response(disconnect_on_error=False))
+                        except (ResponseError, BusyLoadingError) as error:
                             answers.append(error)
             answered = True
         finally:
@@ -196,13 +215,16 @@ async def listening(url: str, channels: Sequence[str]) -> AsyncIterator[AsyncIte
     The subscription stands before this yields, so whatever is published afterwards is seen. Raises
     StoreUnavailable when the connection is lost.
     """
-    with store_errors(in_doubt=False):
-        client: Redis = Redis.from_url(url, retry=_no_retry(), socket_connect_timeout=CONNECT_TIMEOUT_S, protocol=2)
-        async with client, client.pubsub() as pubsub:
+    client: Redis = Redis.from_url(
+        url, retry=_no_retry(), socket_connect_timeout=CONNECT_TIMEOUT_S, protocol=2
+    )
+    async with client, client.pubsub() as pubsub:
+        with store_errors(in_doubt=False):
             await pubsub.subscribe(*channels)
             for _ in channels:
                 await pubsub.parse_response(block=True)
-            yield _messages(pubsub)
+        # outside of the translation: a timeout of the caller's own is not Redis' fault
+        yield _messages(pubsub)
 
 
 async def _messages(pubsub: Any) -> AsyncIterator[tuple[str, str]]:

@@ -13,7 +13,10 @@ DEFAULT_SHARDS: Final = 64
 
 
 def new_api_key() -> tuple[str, str]:
-    """A new API key and its prefix: ``clarion_<8 hex>_<256 random bits>``. The prefix may be shown; the key only once."""
+    """A new API key and its prefix: ``clarion_<8 hex>_<256 random bits>``.
+
+    The prefix may be shown at any time; the key only once.
+    """
     prefix = f"clarion_{os.urandom(4).hex()}"
     return f"{prefix}_{base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip('=')}", prefix
 

@@ -6,7 +6,9 @@ the secret belongs to) is authenticated with it, so that a record copied to anot
 
 import base64
 import binascii
+import contextlib
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -42,6 +44,8 @@ class Vault:
         if sealed[:1] != _VERSION:
             raise VaultError("the sealed secret has a format that this version of Clarion does not know")
         nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+        if len(nonce) < _NONCE_BYTES:
+            raise VaultError("the sealed secret is cut short: its record in Redis is damaged")
         try:
             return self._cipher.decrypt(nonce, ciphertext, context.encode())
         except InvalidTag:
@@ -57,10 +61,13 @@ def read_master_key(path: Path, *, create: bool) -> bytes:
     With ``create``, a missing file is made with a new random key and mode 0600. Raises VaultError with one line
     that says what to do.
     """
-    if create and not path.exists():
-        _write_new(path, base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
     try:
         text = path.read_bytes()
+    except FileNotFoundError as error:
+        if not create:
+            raise VaultError(f"can't read the master key {path}: {error.strerror}") from error
+        _write_new(path, base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
+        return read_master_key(path, create=False)
     except OSError as error:
         raise VaultError(f"can't read the master key {path}: {error.strerror}") from error
     return decode_master_key(text, str(path))
@@ -82,19 +89,15 @@ def decode_master_key(text: bytes, source: str) -> bytes:
 
 def _write_new(path: Path, content: bytes) -> None:
     """Write a file that did not exist, whole or not at all, readable by its owner only."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
+        # named at random, with mode 0600: containers that share the folder have the same process ids
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.") as draft:
+            draft.write(content)
+            draft.flush()
+            os.fsync(draft.fileno())
             # of two first starts at the same moment one wins, and both read the winner's
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+            with contextlib.suppress(FileExistsError):
+                os.link(draft.name, path)
     except OSError as error:
         raise VaultError(f"can't create the master key {path}: {error.strerror}") from error

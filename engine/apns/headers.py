@@ -40,10 +40,8 @@ class ProfileBook:
         return profile
 
 
-def requests(
-    held: Iterable[Held], book: ProfileBook
-) -> Iterator[tuple[Held, Profile, bytes, bytes, tuple[Field, ...], bytes]]:
-    """Requests, in the shape of ``engine.http2.request_writer.Request``, one for each job, made as they are asked for."""
+def requests(held: Iterable[Held], book: ProfileBook) -> Iterator[Row]:
+    """A request for each job, made as it is asked for."""
     known = book.profiles.get
     for entry in held:
         job = entry[0]

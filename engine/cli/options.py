@@ -22,6 +22,7 @@ _APNS: Final = Group("APNs")
 _PROCESSES: Final = Group("Processes")
 _HTTP: Final = Group("HTTP")
 
+DATA_DIR: Final = user_data_path("clarion")
 MASTER_KEY_VARIABLE: Final = "CLARION_MASTER_KEY"
 
 
@@ -38,7 +39,7 @@ class StoreParams:
     redis_url: Annotated[str | None, Parameter(group=_STORE)] = None
     "redis://, rediss:// or unix:// URL. Without one, Clarion runs a private redis-server in the data directory."
 
-    data_dir: Annotated[Path, Parameter(group=_STORE)] = user_data_path("clarion")
+    data_dir: Annotated[Path, Parameter(group=_STORE)] = DATA_DIR
     "Directory of the master key and of the private redis-server."
 
     master_key_file: Annotated[Path | None, Parameter(group=_STORE)] = None

@@ -30,7 +30,8 @@ def send(
     Examples:
 
         clarion send --api-key clarion_… --topic com.acme.app --device-token 00fc13ad… --alert "Hello"
-        clarion send --topic com.acme.app --device-token 00fc13ad… --payload '{"aps":{"content-available":1}}' --push-type background
+        clarion send --topic com.acme.app --device-token 00fc13ad… --push-type background \\
+            --payload '{"aps":{"content-available":1}}'
 
     Parameters
     ----------

@@ -45,7 +45,8 @@ def create(
 
     Example:
 
-        clarion tenant create acme --team-id A1B2C3D4E5 --key-id F6G7H8I9J0 --key-file AuthKey_F6G7H8I9J0.p8 --topic com.acme.app
+        clarion tenant create acme --team-id A1B2C3D4E5 --key-id F6G7H8I9J0 \\
+            --key-file AuthKey_F6G7H8I9J0.p8 --topic com.acme.app
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from typing import Any, Final
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
-from engine.http2 import frames
+from engine.http2 import frame_shapes, frames
 from engine.http2.answer_reader import AnswerReader, Whole
 from engine.http2.events import (
     Answered,
@@ -74,15 +74,9 @@ class Connection:
         self._last_processed = frames.STREAM_ID_MOST
 
     def __repr__(self) -> str:
-        phase = (
-            "fault"
-            if self.fault
-            else "going away"
-            if self.going_away
-            else "open"
-            if self.peer.received
-            else "new"
-        )
+        phase = "open" if self.peer.received else "new"
+        if self.fault or self.going_away:
+            phase = "fault" if self.fault else "going away"
         return (
             f"<http2.Connection {phase}, {len(self.open)} of {self.peer.max_concurrent_streams} streams, "
             f"window {self.window}, next id {self._writer.next_id}>"
@@ -224,6 +218,7 @@ class Connection:
         block = self._answers.block
         if block is not None and (kind != frames.CONTINUATION or stream_id != block.stream_id):
             raise Violation(ErrorCodes.PROTOCOL_ERROR, "a header block is interrupted")
+        frame_shapes.check(kind, flags, stream_id, len(payload))
         match kind:
             case frames.HEADERS:
                 known = self._known(stream_id, "HEADERS")
@@ -238,18 +233,15 @@ class Connection:
             case frames.WINDOW_UPDATE:
                 self._read_window_update(stream_id, payload)
             case frames.SETTINGS:
-                self._read_settings(flags, stream_id, payload, events)
+                self._read_settings(flags, payload, events)
             case frames.PING:
-                self._read_ping(flags, stream_id, payload, events)
+                self._read_ping(flags, payload, events)
             case frames.GOAWAY:
-                self._read_goaway(stream_id, payload, events)
+                self._read_goaway(payload, events)
             case frames.PUSH_PROMISE:
                 raise Violation(ErrorCodes.PROTOCOL_ERROR, "PUSH_PROMISE, though push is off")
-            case frames.PRIORITY:
-                _require(len(payload) == 5, ErrorCodes.FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes")
-                _require(stream_id != 0, ErrorCodes.PROTOCOL_ERROR, "PRIORITY on stream 0")
             case _:
-                # frames of other types are ignored (RFC 9113, 4.1)
+                # frames of other types are ignored (RFC 9113, 4.1), and so is PRIORITY
                 return
 
     def _require_preface(self, kind: int, flags: int) -> None:
@@ -297,7 +289,6 @@ class Connection:
             self._finish(self._answers.data(flags, stream_id, payload), accepted, events)
 
     def _read_reset(self, stream_id: int, payload: bytes, accepted: list[Any], events: list[Event]) -> None:
-        _require(len(payload) == 4, ErrorCodes.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes")
         if not self._known(stream_id, "RST_STREAM"):
             return
         # a reset stream is not reset back (RFC 9113, 5.4.2), though its body be unsent
@@ -309,7 +300,6 @@ class Connection:
             self._finish(whole, accepted, events)
 
     def _read_window_update(self, stream_id: int, payload: bytes) -> None:
-        _require(len(payload) == 4, ErrorCodes.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes")
         increment = frames.read_u32(payload) & frames.WINDOW_MOST
         if stream_id == 0:
             _require(increment > 0, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
@@ -319,16 +309,11 @@ class Connection:
             raise StreamViolation(stream_id, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
         self._writer.grow(stream_id, increment)
 
-    def _read_settings(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        _require(stream_id == 0, ErrorCodes.PROTOCOL_ERROR, "SETTINGS on a stream")
+    def _read_settings(self, flags: int, payload: bytes, events: list[Event]) -> None:
         if flags & frames.ACK:
-            _require(
-                not payload, ErrorCodes.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS with a payload"
-            )
             if not self._answers.decoder.self_contained:
                 self._answers.decoder.table_size_acknowledged()
             return
-        _require(len(payload) % 6 == 0, ErrorCodes.FRAME_SIZE_ERROR, "SETTINGS is not a multiple of 6 bytes")
         values = frames.read_settings(payload)
         self.peer.apply(values)
         for code, value in values:
@@ -340,17 +325,13 @@ class Connection:
         self._writer.resize(self.peer.initial_window_size)
         events.append(SettingsReceived(tuple(values)))
 
-    def _read_ping(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        _require(stream_id == 0, ErrorCodes.PROTOCOL_ERROR, "PING on a stream")
-        _require(len(payload) == 8, ErrorCodes.FRAME_SIZE_ERROR, "PING is not 8 bytes")
+    def _read_ping(self, flags: int, payload: bytes, events: list[Event]) -> None:
         if flags & frames.ACK:
             events.append(Ponged(payload))
         else:
             self._out.append(frames.frame(frames.PING, frames.ACK, 0, payload))
 
-    def _read_goaway(self, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        _require(stream_id == 0, ErrorCodes.PROTOCOL_ERROR, "GOAWAY on a stream")
-        _require(len(payload) >= 8, ErrorCodes.FRAME_SIZE_ERROR, "GOAWAY is shorter than 8 bytes")
+    def _read_goaway(self, payload: bytes, events: list[Event]) -> None:
         self.going_away = True
         # a later GOAWAY may only lower the id (RFC 9113, 6.8); one that raises it takes nothing back
         last = min(frames.read_u32(payload) & frames.STREAM_ID_MOST, self._last_processed)

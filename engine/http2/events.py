@@ -11,7 +11,7 @@ from h2.errors import ErrorCodes
 class Answered(NamedTuple):
     """A stream was answered, other than by a bare 200. ``headers`` are lower-case names, in order.
 
-    ``body`` is cut at ``answer_reader.BODY_MOST`` bytes.
+    ``body`` is cut at ``answer_reader.BODY_MOST`` bytes, and where the peer reset the stream after the status.
     """
 
     tag: Any
@@ -21,7 +21,10 @@ class Answered(NamedTuple):
 
 
 class StreamReset(NamedTuple):
-    """The peer ended a stream with RST_STREAM. REFUSED_STREAM promises that it processed nothing (RFC 9113, 8.7)."""
+    """The peer ended a stream with RST_STREAM, before a final status.
+
+    REFUSED_STREAM promises that it processed nothing (RFC 9113, 8.7).
+    """
 
     tag: Any
     code: int
@@ -49,7 +52,7 @@ class GoingAway(NamedTuple):
 
 
 class SettingsReceived(NamedTuple):
-    """The peer announced settings; the stream limit that now holds is the connection's ``peer.max_concurrent_streams``."""
+    """The peer announced settings. The stream limit that holds now is ``Connection.peer.max_concurrent_streams``."""
 
     values: tuple[tuple[int, int], ...]
 

@@ -49,6 +49,6 @@ class PeerSettings:
                         raise Violation(ErrorCodes.PROTOCOL_ERROR, f"MAX_FRAME_SIZE {value}")
                     self.max_frame_size = value
                 case _:
-                    # the header encoder follows the table size; unknown settings are ignored, and the peer's header list
-                    # limit is advice that a push never nears
+                    # the header encoder follows the table size; unknown settings are ignored, and the peer's
+                    # header list limit is advice that a push never nears
                     continue

@@ -92,7 +92,7 @@ class Link(asyncio.Protocol):
         self._clock = clock
         self._transport: asyncio.Transport | None = None
         self._paused = False
-        # (id of the last stream of a batch, when it was written): streams open in order, so that is all a deadline needs
+        # (last stream of a batch, when it was written): streams open in order, so a deadline needs no more
         self._written: deque[tuple[int, float]] = deque()
 
     def __repr__(self) -> str:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 
 class LinkOptions(NamedTuple):
-    """``most``: links of one pool in one worker. ``full_s``: how long all must be full. ``apart_s``: between openings."""
+    """``most``: links of one pool in one worker. ``full_s``: how long all must be full before there is one more;
+    ``apart_s``: the time between openings. ``redial_*_s`` bound the delay after a dial that failed."""
 
     most: int = 4
     full_s: float = 0.05

@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 
 class RetryOptions(NamedTuple):
-    """``first_s`` bounds the first delay, doubled for each attempt up to ``most_s``; Apple advises 15 minutes for 5xx."""
+    """``first_s`` bounds the first delay, which doubles with each attempt up to ``most_s``.
+
+    Apple advises 15 minutes before an answer of 5xx is tried again: that is the bound, reached by doubling.
+    """
 
     first_s: float = 1.0
     most_s: float = 900.0

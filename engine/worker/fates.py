@@ -1,4 +1,4 @@
-"""The fates of jobs: batches of outcomes in, counted claims out. Verdicts come from ``policy``; nothing is decided here."""
+"""The fates of jobs: batches of outcomes in, counted claims out. Nothing is decided here: ``policy`` judges."""
 
 import logging
 import random

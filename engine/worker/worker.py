@@ -168,7 +168,7 @@ class _Worker:
             pool.abort()
         while hand.jobs:
             # the last outcomes come when the sockets are closed
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # noqa: ASYNC110 - a few turns of the loop, and nobody to set an event
         await _within(SETTLE_S, settler.drained())
         for task in (*background, stopping):
             task.cancel()

@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections import defaultdict
-from typing import Any
+from typing import Any, Literal
 
 from loadtest.bench.cpu import cpu_s, family, resident_bytes
 from loadtest.bench.lab import Lab, device_token, lab, payload, wait_until, workers_of
@@ -33,7 +33,7 @@ def run(
     workers: int = 2,
     links: int = 1,
     payload_bytes: int = 256,
-    sink: str | None = None,
+    sink: Literal["nginx", "python"] | None = None,
     stages: bool = True,
 ) -> dict[str, Any]:
     """One drain; ``links``: per tenant and worker, at most; ``sink``: nginx or python, default the faster there is."""
@@ -55,7 +55,7 @@ def run(
         first, last = looks
         pushes = last["pushes"] - first["pushes"]
         seconds = last["at_s"] - first["at_s"]
-        result = {
+        result: dict[str, Any] = {
             "pushes_per_s": round(pushes / seconds),
             "engine_us_per_push": _us(first, last, "engine", pushes),
             "redis_us_per_push": _us(first, last, "redis", pushes),

@@ -6,6 +6,7 @@ Everything lives in one temporary directory and ends with the ``with`` block, th
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -127,3 +128,9 @@ def payload(size: int) -> bytes:
 
 def device_token() -> bytes:
     return os.urandom(32).hex().encode()
+
+
+def free_port() -> int:
+    """A port of the loopback address that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])

@@ -1,4 +1,8 @@
-"""The demo's traffic: batches and single pushes of all tenants, some to devices that are gone, some not valid."""
+"""The demo's traffic: a burst as fast as the API takes it, then single pushes at a steady rate.
+
+The burst shows throughput, and its times are those of a queue that fills; the steady part shows what one push
+waits when nothing is before it. Some pushes go to devices that are gone, and some are not valid.
+"""
 
 import asyncio
 import os
@@ -31,12 +35,11 @@ class Sent:
         self.refused[code] = self.refused.get(code, 0) + 1
 
 
-async def push_all(stage: Stage, pushes: int, progress: Callable[[int], None]) -> Sent:
-    """Send ``pushes`` notifications through the HTTP API; returns when all are answered."""
+async def burst(stage: Stage, pushes: int, progress: Callable[[int], None]) -> Sent:
+    """Send ``pushes`` notifications, most in batches, as fast as they are answered."""
     sent = Sent()
     pieces = [(first, min(BATCH, pushes - first)) for first in range(0, pushes, BATCH)]
     async with aiohttp.ClientSession(base_url=stage.http_url) as session:
-        await _tell_gone_devices(stage, pushes)
 
         async def sender() -> None:
             while pieces:
@@ -56,14 +59,40 @@ async def push_all(stage: Stage, pushes: int, progress: Callable[[int], None]) -
     return sent
 
 
+async def steady(
+    stage: Stage, first: int, pushes: int, per_s: float, progress: Callable[[int], None]
+) -> Sent:
+    """Send ``pushes`` single notifications at a fixed rate, whether or not earlier ones have been answered."""
+    sent = Sent()
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(base_url=stage.http_url, connector=connector) as session:
+
+        async def one(number: int) -> None:
+            team = stage.teams[number % len(stage.teams)]
+            await _single(session, stage, team, _notification(team, number), sent)
+            progress(1)
+
+        begin_s = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for number in range(pushes):
+                await asyncio.sleep(max(0.0, begin_s + number / per_s - time.monotonic()))
+                group.create_task(one(first + number))
+    return sent
+
+
 def _gone_token(number: int) -> str:
     return f"dead{number:060x}"
 
 
-async def _tell_gone_devices(stage: Stage, pushes: int) -> None:
+async def tell_gone_devices(stage: Stage, pushes: int) -> None:
+    """Let the look-alike know the devices that ``burst`` and ``steady`` will find gone."""
     async with aiohttp.ClientSession(base_url=stage.control_url) as control:
         for number in range(GONE_EVERY - 1, pushes, GONE_EVERY):
-            device = {"token": _gone_token(number), "fate": "unregistered", "timestamp_ms": int(time.time() * 1000)}
+            device = {
+                "token": _gone_token(number),
+                "fate": "unregistered",
+                "timestamp_ms": int(time.time() * 1000),
+            }
             async with control.post("/devices", json=device) as answer:
                 answer.raise_for_status()
 

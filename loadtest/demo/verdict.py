@@ -17,6 +17,34 @@ class Judgement(NamedTuple):
     p99_s: float
 
 
+class Report(NamedTuple):
+    """Everything, and apart the burst (for its rate) and the steady part (for its times)."""
+
+    all: Judgement
+    burst: Judgement
+    steady: Judgement
+    refused_by_api: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "accepted_by_api": self.all.accepted_by_api,
+            "accepted_by_apns": self.all.accepted_by_apns,
+            "refused": sum(self.all.refused.values()),
+            "refused_by_reason": self.all.refused,
+            "refused_by_api": self.refused_by_api,
+            "lost": self.all.lost,
+            "repeated": self.all.repeated,
+            "pushes_per_s": round(self.burst.pushes_per_s),
+            "p50_ms": round(1000 * self.steady.p50_s, 2),
+            "p99_ms": round(1000 * self.steady.p99_s, 2),
+        }
+
+
+def merged(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    """The sums by key."""
+    return {key: first.get(key, 0) + second.get(key, 0) for key in (*first, *second)}
+
+
 def judge(sent_at_s: Mapping[str, float], began_s: float, entries: Iterable[Mapping[str, Any]]) -> Judgement:
     """``sent_at_s``: apns-id → when its request began; ``entries``: the ledger, one apns-id with its attempts each.
 

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- acquire: take a shard over from whoever held it.
 -- Atomic as any script is; the fence only ever grows, so an earlier holder can neither claim nor settle any more.
 --

@@ -1,9 +1,11 @@
+#!lua flags=allow-oom
 -- claim: move up to `want` ready jobs into a claim and return them.
 -- Atomic because a job is in exactly one place: it leaves its ready list and joins the claim in one step, and a
 -- worker that lost the shard takes nothing.
 --
 -- Tenants are served in turn: each visit takes one quantum, then the tenant goes to the end of the ring. The high
--- lane is served first but leaves `reserved` jobs of the claim to the low lane.
+-- lane is served first but leaves `reserved` jobs of the claim to the low lane. Tenants to pass over are set aside
+-- while the ring is walked, so that each costs one step however many turns the others take.
 --
 -- KEYS[1] fence    KEYS[2] ring of the high lane    KEYS[3] ring of the low lane
 -- KEYS[4] claims   KEYS[5] the new claim (claims key, colon, claim id)    KEYS[6] asleep
@@ -28,22 +30,25 @@ local taken = 0
 local reply = {0}
 
 local function take(lane, ring, limit)
-  local passed = 0
+  local aside = {}
   local tenants = redis.call('LLEN', ring)
-  while taken < limit and passed < tenants do
+  while taken < limit and tenants > 0 do
     local tenant = redis.call('LPOP', ring)
     if blocked[tenant] then
-      passed = passed + 1
-      redis.call('RPUSH', ring, tenant)
+      aside[#aside + 1] = tenant
+      tenants = tenants - 1
     else
       local ready = ring .. ':' .. tenant
       local portion = limit - taken
       -- a tenant alone in the ring owes no turn to anyone
-      if tenants - passed > 1 and quantum < portion then
+      if tenants > 1 and quantum < portion then
         portion = quantum
       end
-      local jobs = redis.call('LPOP', ready, portion)
-      claim[#claim + 1] = lane .. '|' .. tenant .. '|' .. #jobs
+      -- no list at all: someone deleted it by hand; to fail here would lose the jobs taken so far
+      local jobs = redis.call('LPOP', ready, portion) or {}
+      if #jobs > 0 then
+        claim[#claim + 1] = lane .. '|' .. tenant .. '|' .. #jobs
+      end
       for i = 1, #jobs do
         claim[#claim + 1] = jobs[i]
       end
@@ -55,7 +60,10 @@ local function take(lane, ring, limit)
       end
     end
   end
-  return passed == tenants
+  for i = 1, #aside do
+    redis.call('RPUSH', ring, aside[i])
+  end
+  return tenants == 0
 end
 
 local want = tonumber(ARGV[3])

@@ -1,5 +1,6 @@
 -- enqueue: append jobs of one tenant to a lane of the shard.
 -- Atomic because the list and the ring must agree: a tenant stands in the ring exactly when its list has jobs.
+-- Of all verbs only this one is refused while Redis is out of memory: the others are how memory becomes free.
 --
 -- KEYS[1] ring of the lane        KEYS[2] ready list of the tenant (ring key, colon, tenant)
 -- KEYS[3] asleep                  KEYS[4] bell (a channel; declared for its hash tag)

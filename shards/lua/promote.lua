@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- promote: make waiting jobs ready when their time has come.
 -- Atomic because a job is in exactly one place. Promoted jobs go to the head of their list: they are older than
 -- what stands there.
@@ -13,10 +14,10 @@ for i = #due, 1, -1 do
   local second = string.find(member, '|', first + 1, true)
   local ring = string.sub(member, 1, first - 1) == 'high' and KEYS[2] or KEYS[3]
   local tenant = string.sub(member, first + 1, second - 1)
+  redis.call('ZREM', KEYS[1], member)
   if redis.call('LPUSH', ring .. ':' .. tenant, string.sub(member, second + 1)) == 1 then
     redis.call('RPUSH', ring, tenant)
   end
-  redis.call('ZREM', KEYS[1], member)
 end
 local following = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 return {#due, tonumber(following[2] or -1)}

@@ -1,5 +1,8 @@
+#!lua flags=allow-oom
 -- reclaim: give the jobs of one claim of an earlier holder back to the shard.
 -- Atomic because a job is in exactly one place: the claim ends in the step in which its jobs are ready again.
+-- Jobs go back to the head of their lists, so the newest claim goes first and the last run of a claim before those
+-- ahead of it: the jobs then stand in the order in which they stood before.
 --
 -- KEYS[1] fence    KEYS[2] claims    KEYS[3] ring of the high lane    KEYS[4] ring of the low lane
 -- ARGV[1] fence of the caller
@@ -11,13 +14,15 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then
 end
 
 local orphan
-local left = 0
+local orphans = 0
+local latest_fence, latest_number = -1, -1
 for _, claim_id in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-  if string.match(claim_id, '^%d+') ~= ARGV[1] then
-    if orphan then
-      left = left + 1
-    else
-      orphan = claim_id
+  local fence, number = string.match(claim_id, '^(%d+):(%d+)$')
+  if fence ~= ARGV[1] then
+    orphans = orphans + 1
+    fence, number = tonumber(fence) or 0, tonumber(number) or 0
+    if fence > latest_fence or (fence == latest_fence and number > latest_number) then
+      orphan, latest_fence, latest_number = claim_id, fence, number
     end
   end
 end
@@ -27,9 +32,18 @@ end
 
 local key = KEYS[2] .. ':' .. orphan
 local claim = redis.call('LRANGE', key, 0, -1)
-local given_back = 0
+redis.call('DEL', key)
+redis.call('SREM', KEYS[2], orphan)
+
+local heads = {}
 local at = 1
 while at <= #claim do
+  heads[#heads + 1] = at
+  at = at + tonumber(string.match(claim[at], '|(%d+)$')) + 1
+end
+local given_back = 0
+for head = #heads, 1, -1 do
+  at = heads[head]
   local lane, tenant, count = string.match(claim[at], '^(%l+)|(.-)|(%d+)$')
   local ring = lane == 'high' and KEYS[3] or KEYS[4]
   local jobs = {}
@@ -40,8 +54,5 @@ while at <= #claim do
     redis.call('RPUSH', ring, tenant)
   end
   given_back = given_back + #jobs
-  at = at + #jobs + 1
 end
-redis.call('DEL', key)
-redis.call('SREM', KEYS[2], orphan)
-return {given_back, left}
+return {given_back, orphans - 1}

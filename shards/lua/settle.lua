@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- settle: forget a claim, after each of its jobs has met its fate.
 -- Atomic because the fates of a claim are written together with its end: a job that must be tried again starts to
 -- wait in the same step in which the claim stops holding it. A second settle of the same claim does nothing, so an

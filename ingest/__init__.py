@@ -1,0 +1,1 @@
+"""The HTTP tier: decode, who, may they, which shard, enqueue."""

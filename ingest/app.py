@@ -1,0 +1,65 @@
+"""The routes of ingest, and the small resources: is it alive, is it ready, which version, what does it take."""
+
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from ingest.answer import HTML, JSON, Answer, refused
+from ingest.conversation import Routes, with_head
+from ingest.documentation import api_page, problems_page
+from ingest.handlers import NOT_REACHED, Pushes
+from ingest.openapi import describe
+from ingest.options import IngestOptions
+from ingest.problems import Refusal
+from ingest.store import Store
+
+NOT_READY: Final = Refusal(
+    NOT_REACHED.code, "Redis does not answer within a second; pushes are refused until it does"
+)
+
+
+def routes(store: Store, options: IngestOptions) -> Routes:
+    """Everything that there is at this address, by path and method."""
+    pushes = Pushes(store, options)
+    release = installed_version()
+    description = describe(options, release)
+    fixed = {
+        "/livez": (b'{"status":"alive"}', JSON),
+        "/version": (msgspec.json.encode({"version": release}), JSON),
+        "/openapi.json": (msgspec.json.encode(description), JSON),
+        "/docs": (api_page(description).encode(), HTML),
+        "/docs/problems": (problems_page().encode(), HTML),
+    }
+    return with_head(
+        {
+            "/v1/push": {"POST": pushes.one},
+            "/v1/push/batch": {"POST": pushes.batch},
+            "/readyz": {"GET": partial(_ready, store, options)},
+            **{
+                path: {"GET": partial(_fixed, body, content_type)}
+                for path, (body, content_type) in fixed.items()
+            },
+        }
+    )
+
+
+def installed_version() -> str:
+    """The version of the installed package."""
+    try:
+        return version("clarion")
+    except PackageNotFoundError:
+        # run from a checkout that was never installed
+        return "0+unknown"
+
+
+async def _fixed(body: bytes, content_type: str, request: web.BaseRequest, request_id: str) -> Answer:
+    return Answer(200, body, request_id, content_type)
+
+
+async def _ready(store: Store, options: IngestOptions, request: web.BaseRequest, request_id: str) -> Answer:
+    if await store.answers():
+        return Answer(200, b'{"status":"ready"}', request_id)
+    return refused(NOT_READY, request_id, retry_after_s=options.retry_after_s)

@@ -1,0 +1,90 @@
+"""The bytes of a request's body: what they claim to be, how many there may be, and unpacked if they are gzip.
+
+The limit holds twice: for what arrives, and for what it unpacks to. We unpack here and not in aiohttp: aiohttp
+goes on reading a body that was refused, so that the client gets its answer, and it would go on unpacking too,
+which lets a megabyte of a gzip bomb cost seconds of CPU.
+"""
+
+import zlib
+from functools import lru_cache
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
+
+from ingest.problems import Code, Refusal
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+_MEDIA_TYPES: Final = {JSON: JSON, NDJSON: NDJSON, "application/ndjson": NDJSON}
+_UTF8: Final = ("utf-8", "utf8", "us-ascii")
+_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+# what is left over is copied once a member, so their number is bounded or small ones would cost quadratic time
+GZIP_MEMBERS_MOST: Final = 100
+
+BROKEN_OFF: Final = Refusal(Code.BAD_REQUEST, "the body broke off, or its chunks are not valid")
+NOT_GZIP: Final = Refusal(
+    Code.BAD_COMPRESSION, "the body is not gzip, or was cut short; send it whole, or without Content-Encoding"
+)
+ENCODING_UNKNOWN: Final = Refusal(
+    Code.CONTENT_ENCODING, "compress the body with Content-Encoding: gzip, or send it as it is"
+)
+
+
+@lru_cache(maxsize=256)
+def media_type(content_type: str) -> str | None:
+    """``JSON`` or ``NDJSON``, or None for what is neither or not in UTF-8."""
+    name, *parameters = content_type.split(";")
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip().lower() == "charset" and value.strip().strip('"').lower() not in _UTF8:
+            return None
+    return _MEDIA_TYPES.get(name.strip().lower())
+
+
+async def read_body(request: web.BaseRequest, most: int) -> bytes | Refusal:
+    """The body, unpacked, of at most ``most`` bytes. ``request`` was made with the same limit."""
+    headers = request.headers
+    encoding = headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", "x-gzip"):
+        return ENCODING_UNKNOWN
+    length = headers.get("Content-Length")
+    if length is not None and int(length) > most:
+        return too_large(most)
+    if headers.get("Expect", "").lower() == "100-continue":
+        # only now: a request that is refused by its headers need not send its body (RFC 9110, section 10.1.1)
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    try:
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        return too_large(most)
+    except (RequestPayloadError, OSError):
+        return BROKEN_OFF
+    return body if encoding == "identity" else unpack(body, most)
+
+
+def unpack(packed: bytes, most: int) -> bytes | Refusal:
+    """Gunzip, member after member (RFC 1952, section 2.2), and never more than ``most`` bytes of it."""
+    unpacked = b""
+    for _ in range(GZIP_MEMBERS_MOST):
+        if not packed:
+            return unpacked
+        member = zlib.decompressobj(_GZIP_WINDOW)
+        try:
+            # one byte more than allowed tells "just fits" from "too large"
+            unpacked += member.decompress(packed, most + 1 - len(unpacked))
+        except zlib.error:
+            return NOT_GZIP
+        if len(unpacked) > most:
+            return too_large(most)
+        if not member.eof:
+            return NOT_GZIP
+        packed = member.unused_data
+    return NOT_GZIP if packed else unpacked
+
+
+def too_large(most: int) -> Refusal:
+    return Refusal(
+        Code.BODY_TOO_LARGE, f"a body may have {most} bytes, also after decompression; send smaller batches"
+    )

@@ -1,0 +1,156 @@
+"""HTTP connections, on aiohttp's low-level server: which coroutine answers what, and how a connection ends.
+
+There is no ``web.Application``: its resolver, middlewares and signals cost more than admitting a push, and the
+routes here are a dict. Faults that aiohttp answers in plain text are problem documents here as everywhere.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import count
+from typing import Final
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from ingest.answer import Answer, refused
+from ingest.options import IngestOptions
+from ingest.problems import Code, Refusal
+
+LOG: Final = logging.getLogger("clarion.ingest")
+LOOK_AGAIN_AFTER_S: Final = 0.02
+READ_AHEAD_BYTES: Final = 256 * 1024
+
+Answering = Callable[[web.BaseRequest, str], Awaitable[Answer]]
+Routes = Mapping[str, Mapping[str, Answering]]
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:@/+=-]{1,128}")
+
+
+class Conversation(web.RequestHandler):
+    """One connection."""
+
+    __slots__ = ()
+
+    def retire_if_idle(self) -> None:
+        """Close the connection if no request is under way on it."""
+        # as aiohttp's own keep-alive timer tells it
+        if self._waiter is not None and not self._waiter.done():
+            self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what aiohttp could not parse, or to a fault of ours. The connection closes after it."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the fault came after the answer had begun")
+        manager = self._manager
+        request_id = manager.new_request_id() if isinstance(manager, Conversations) else ""
+        if status < 500:
+            answer = refused(
+                Refusal(Code.BAD_REQUEST, "the request line or a header is not valid HTTP/1.1"), request_id
+            )
+        else:
+            LOG.error("request %s failed by a fault of ours", request_id, exc_info=exc)
+            answer = refused(
+                Refusal(Code.INTERNAL, "the fault is logged under this request's id"), request_id
+            )
+        answer.force_close()
+        return answer
+
+
+class Conversations(web.Server):
+    """All connections of one process; the protocol factory that a loop's ``create_server`` takes."""
+
+    def __init__(self, routes: Routes, options: IngestOptions, request_id_prefix: str) -> None:
+        super().__init__(self._answer, request_factory=self._request)
+        self._routes = routes
+        self._options = options
+        self._request_ids = count(1)
+        self._request_id_prefix = request_id_prefix
+        self._ending = False
+
+    def __repr__(self) -> str:
+        state = "ending" if self._ending else "open"
+        return f"<Conversations {state}, {len(self.connections)} connections, {self.requests_count} requests>"
+
+    def __call__(self) -> Conversation:
+        return Conversation(
+            self,
+            loop=self._loop,
+            access_log=None,  # type: ignore[arg-type]  # aiohttp: "falsy turns it off"
+            auto_decompress=False,
+            keepalive_timeout=self._options.keepalive_s,
+            read_bufsize=READ_AHEAD_BYTES,
+        )
+
+    def new_request_id(self) -> str:
+        """An id for a request that brought none: unique to the process by its prefix, then counted."""
+        return f"{self._request_id_prefix}{next(self._request_ids):x}"
+
+    async def end(self, grace_s: float) -> None:
+        """Close every connection: idle ones at once, others after their present answer, all after ``grace_s``.
+
+        aiohttp's ``shutdown`` alone would stop reading first, so a body that is still arriving would never end.
+        """
+        self._ending = True
+        try:
+            async with asyncio.timeout(grace_s):
+                while connections := self.connections:
+                    for conversation in connections:
+                        if isinstance(conversation, Conversation):
+                            conversation.retire_if_idle()
+                    await asyncio.sleep(LOOK_AGAIN_AFTER_S)
+        except TimeoutError:
+            LOG.warning(
+                "%d connections are closed with a request open: the grace is over", len(self.connections)
+            )
+        await self.shutdown(timeout=0)
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        most = self._options.body_bytes_most
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=most)
+
+    async def _answer(self, request: web.BaseRequest) -> Answer:
+        shown = request.headers.get("X-Request-Id")
+        # one that could break a log line or a header is replaced, not mended
+        request_id = shown if shown is not None and _REQUEST_ID.fullmatch(shown) else self.new_request_id()
+        methods = self._routes.get(request.raw_path) or self._routes.get(request.path)
+        if methods is None:
+            answer = refused(Refusal(Code.NOT_FOUND, "see /docs for what there is"), request_id)
+        else:
+            verb = methods.get(request.method)
+            if verb is None:
+                answer = _not_allowed(methods, request_id)
+            else:
+                answer = await verb(request, request_id)
+        if self._ending:
+            answer.force_close()
+        return answer
+
+
+def with_head(routes: Routes) -> Routes:
+    """The routes with HEAD wherever there is GET (RFC 9110, section 9.3.2)."""
+    return {
+        path: {**methods, "HEAD": methods["GET"]} if "GET" in methods else methods
+        for path, methods in routes.items()
+    }
+
+
+def _not_allowed(methods: Mapping[str, Answering], request_id: str) -> Answer:
+    allow = ", ".join(sorted(methods))
+    return refused(Refusal(Code.METHOD_NOT_ALLOWED, f"the methods here are {allow}"), request_id, allow=allow)

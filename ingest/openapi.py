@@ -1,0 +1,178 @@
+"""The description of the HTTP interface as OpenAPI 3.1, its schemas generated from the Structs that do the work.
+
+What can be generated is: fields, types, defaults and required fields come from the same Structs that decode and
+encode. Only the sentences, the examples and the fields that msgspec sees as anything (the payload) stand here.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ingest.admission import COLLAPSE_ID_BYTES_MOST, PRIORITIES, TOKEN_DIGITS_MOST
+from ingest.body import JSON, NDJSON
+from ingest.handlers import Accepted, BatchCounts, Refused
+from ingest.options import IngestOptions
+from ingest.problems import CONTENT_TYPE, KINDS, Code, Problem, Refusal, problem
+from ingest.schema import EXPECTED
+from shards.notification import Notification
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "device_token": "0a1b2c3d" * 8,
+    "topic": "com.example.app",
+    "payload": {"aps": {"alert": {"title": "Hello", "body": "World"}, "sound": "default"}},
+}
+FULL_EXAMPLE: Final[dict[str, Any]] = {
+    **EXAMPLE,
+    "lane": "low",
+    "push_type": "background",
+    "priority": 5,
+    "expiration": 0,
+    "collapse_id": "inbox-42",
+    "environment": "sandbox",
+    "payload": {"aps": {"content-available": 1}},
+}
+ID_EXAMPLE: Final = "019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071"
+REFUSED_EXAMPLE: Final = problem(
+    Refusal(Code.BAD_PRIORITY, "Apple refuses background pushes with priority 10; write 5", "/priority")
+)
+
+
+def describe(options: IngestOptions, release: str) -> dict[str, Any]:
+    """The OpenAPI document of an ingest that runs with ``options``."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Clarion",
+            "version": release,
+            "description": "A gateway to Apple's push service. A push is accepted (202) when it is stored durably; it "
+            "is sent at least once, under the apns-id that the answer gives. The answer to a refused request is a "
+            "problem document (RFC 9457), whose codes are listed at /docs/problems.",
+        },
+        "security": [{"apiKey": []}],
+        "paths": {
+            "/v1/push": {"post": _push()},
+            "/v1/push/batch": {"post": _batch(options)},
+            "/livez": {"get": _open("The process answers", "Asks nobody else.", 200)},
+            "/readyz": {"get": _open("Redis answers within a second", "503 until it does.", 200, 503)},
+            "/version": {"get": _open("The version that runs", "The installed release.", 200)},
+            "/openapi.json": {"get": _open("This description", "OpenAPI 3.1.", 200)},
+        },
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {
+                "apiKey": {"type": "http", "scheme": "bearer", "description": "A tenant's API key"}
+            },
+        },
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    _, schemas = msgspec.json.schema_components(
+        [Notification, Accepted, Refused, BatchCounts, Problem],
+        ref_template="#/components/schemas/{name}",
+    )
+    fields: dict[str, Any] = schemas["Notification"]["properties"]
+    for name, expected in EXPECTED.items():
+        fields[name]["description"] = expected[:1].upper() + expected[1:]
+    fields["device_token"] |= {"pattern": "^([0-9A-Fa-f]{2})+$", "maxLength": TOKEN_DIGITS_MOST}
+    fields["payload"] |= {"type": "object", "minProperties": 1}
+    fields["priority"] |= {"enum": [*PRIORITIES, None]}
+    fields["push_type"] |= {"pattern": "^[a-z]{1,32}$"}
+    fields["collapse_id"] |= {"maxLength": COLLAPSE_ID_BYTES_MOST}
+    # by hand: msgspec can't tell which of two untagged Structs a result is, and so makes no schema for it
+    counts = schemas["BatchCounts"]
+    results = {"type": "array", "items": {"oneOf": [_ref("Accepted"), _ref("Refused")]}}
+    schemas["BatchAnswer"] = {
+        "title": "BatchAnswer",
+        "description": "The answer to a batch: one result for each notification, in order.",
+        "type": "object",
+        "properties": {**counts["properties"], "results": results},
+        "required": [*counts["required"], "results"],
+    }
+    schemas["Notification"]["examples"] = [EXAMPLE, FULL_EXAMPLE]
+    return schemas
+
+
+def _push() -> dict[str, Any]:
+    return {
+        "operationId": "push",
+        "summary": "Send one notification",
+        "description": "202 when the push is stored. A 503 with the code store-in-doubt means that it may have been.",
+        "requestBody": {"required": True, "content": {JSON: _content("Notification", EXAMPLE)}},
+        "responses": {
+            "202": _response("Accepted", JSON, _content("Accepted", {"id": ID_EXAMPLE})),
+            **_problems(400, 401, 413, 415, 422, 503),
+        },
+    }
+
+
+def _batch(options: IngestOptions) -> dict[str, Any]:
+    example = {
+        "accepted": 1,
+        "refused": 1,
+        "results": [{"id": ID_EXAMPLE}, {"error": msgspec.to_builtins(REFUSED_EXAMPLE)}],
+    }
+    answer = _response(
+        "All accepted",
+        JSON,
+        _content("BatchAnswer", {**example, "refused": 0, "results": [{"id": ID_EXAMPLE}]}),
+    )
+    return {
+        "operationId": "pushBatch",
+        "summary": "Send many notifications",
+        "description": f"At most {options.batch_items_most} notifications and {options.body_bytes_most} bytes, also "
+        "after decompression. There is one result for each notification, in order, and a bad one does not spoil the "
+        "others. The pointer in an error is relative to its notification.",
+        "parameters": [
+            {
+                "name": "Prefer",
+                "in": "header",
+                "description": "return=minimal answers with the counts only",
+                "schema": {"type": "string", "examples": ["return=minimal"]},
+            },
+            {"name": "Content-Encoding", "in": "header", "schema": {"enum": ["gzip", "identity"]}},
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                JSON: {
+                    "schema": {"type": "array", "items": _ref("Notification"), "minItems": 1},
+                    "example": [EXAMPLE, FULL_EXAMPLE],
+                },
+                NDJSON: {"schema": _ref("Notification")},
+            },
+        },
+        "responses": {
+            "202": answer,
+            "207": _response("Some or all refused", JSON, _content("BatchAnswer", example)),
+            **_problems(400, 401, 413, 415, 422, 503),
+        },
+    }
+
+
+def _open(summary: str, description: str, *statuses: int) -> dict[str, Any]:
+    """A resource that needs no key."""
+    fine = {"200": _response(summary, JSON, {"schema": {"type": "object"}})}
+    problems = _problems(*(status for status in statuses if status != 200))
+    return {"summary": summary, "description": description, "security": [], "responses": fine | problems}
+
+
+def _problems(*statuses: int) -> dict[str, Any]:
+    responses = {}
+    for status in statuses:
+        codes = ", ".join(code for code, kind in KINDS.items() if kind.status == status)
+        responses[str(status)] = _response(f"Codes: {codes}", CONTENT_TYPE, {"schema": _ref("Problem")})
+    return responses
+
+
+def _response(description: str, media_type: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: content}}
+
+
+def _content(schema: str, example: Mapping[str, Any]) -> dict[str, Any]:
+    return {"schema": _ref(schema), "example": example}
+
+
+def _ref(schema: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{schema}"}

@@ -1,0 +1,77 @@
+"""What one ingest process may be told, with its defaults, its units and its limits.
+
+The options are checked before the first fork: ``validate`` names the option that is wrong and what to write
+instead. Nothing here reads the environment; whoever starts the process does.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
+PUSH_BYTES_MOST: Final = 16 * KIB
+
+
+class OptionError(ValueError):
+    """An option that can't be used. ``option`` is its name; the text is one line that says what to write instead."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(f"{option}: {message}")
+        self.option = option
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IngestOptions:
+    """One ingest process.
+
+    bind_host, bind_port    where to listen for HTTP; port 0 takes any free one
+    redis_url               where the queues are: redis://, rediss:// or unix://
+    backlog                 connections that the kernel keeps for us until we accept them
+    body_bytes_most         the longest request body, after decompression
+    batch_items_most        the most notifications in one batch
+    waiting_jobs_most       pushes that may wait for Redis at one time; more are answered 503 at once
+    waiting_bytes_most      the same in bytes of encoded jobs
+    retry_after_s           what a 503 gives as Retry-After
+    keepalive_s             how long a connection without a request is kept
+    grace_s                 how long open requests may take after a stop was asked for
+    """
+
+    redis_url: str
+    bind_host: str = "127.0.0.1"
+    bind_port: int = 8080
+    backlog: int = 1024
+    body_bytes_most: int = 8 * MIB
+    batch_items_most: int = 10_000
+    waiting_jobs_most: int = 100_000
+    waiting_bytes_most: int = 64 * MIB
+    retry_after_s: int = 1
+    keepalive_s: float = 75.0
+    grace_s: float = 8.0
+
+    def validate(self) -> None:
+        """Raises OptionError for the first option that can't be used."""
+        if not self.bind_host:
+            raise OptionError("bind_host", "is empty; write an address, 0.0.0.0 for every IPv4 one")
+        _within("bind_port", self.bind_port, 0, 65_535)
+        scheme = urlsplit(self.redis_url).scheme
+        if scheme not in REDIS_SCHEMES:
+            raise OptionError(
+                "redis_url",
+                "begins with none of redis://, rediss://, unix://; write one such as redis://127.0.0.1:6379/0",
+            )
+        _within("backlog", self.backlog, 1, 65_535)
+        _within("body_bytes_most", self.body_bytes_most, PUSH_BYTES_MOST, 256 * MIB)
+        _within("batch_items_most", self.batch_items_most, 1, 100_000)
+        # a batch that the other limits allow must fit the empty waiting room, or it could never be accepted
+        _within("waiting_jobs_most", self.waiting_jobs_most, self.batch_items_most, 10_000_000)
+        _within("waiting_bytes_most", self.waiting_bytes_most, 2 * self.body_bytes_most, 16 * KIB * MIB)
+        _within("retry_after_s", self.retry_after_s, 1, 3_600)
+        _within("keepalive_s", self.keepalive_s, 1, 86_400)
+        _within("grace_s", self.grace_s, 0, 3_600)
+
+
+def _within(option: str, given: float, least: int, most: int) -> None:
+    if not least <= given <= most:
+        raise OptionError(option, f"is {given:g}; write a number from {least} to {most}")

@@ -1,0 +1,150 @@
+"""What is said when a push is not accepted: problem documents (RFC 9457), and the one table behind them.
+
+``Refusal`` is the value that the layers below return: a code out of the table, the place in the notification
+that is wrong, and a sentence that says what to write instead. ``Problem`` is the document that is sent. Every
+code has an entry at the address in ``type``, which the documentation page is rendered from.
+
+No text here or in a refusal ever quotes what the tenant sent: a device token or an API key in the wrong field
+would come back in an error, and from there into logs. A detail names what is allowed instead.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import msgspec
+
+CONTENT_TYPE: Final = "application/problem+json"
+TYPE_PREFIX: Final = "/docs/problems#"
+
+
+class Code(StrEnum):
+    """The stable names of everything that can go wrong, as clients may test for them."""
+
+    BAD_REQUEST = "bad-request"
+    EMPTY_BODY = "empty-body"
+    MALFORMED_JSON = "malformed-json"
+    BAD_COMPRESSION = "bad-compression"
+    KEY_MISSING = "key-missing"
+    KEY_UNKNOWN = "key-unknown"
+    NOT_FOUND = "not-found"
+    METHOD_NOT_ALLOWED = "method-not-allowed"
+    BODY_TOO_LARGE = "body-too-large"
+    BATCH_TOO_LARGE = "batch-too-large"
+    PAYLOAD_TOO_LARGE = "payload-too-large"
+    CONTENT_TYPE = "unsupported-content-type"
+    CONTENT_ENCODING = "unsupported-content-encoding"
+    BATCH_EMPTY = "batch-empty"
+    FIELD_MISSING = "field-missing"
+    FIELD_UNKNOWN = "field-unknown"
+    WRONG_TYPE = "wrong-type"
+    WRONG_VALUE = "wrong-value"
+    BAD_DEVICE_TOKEN = "bad-device-token"
+    TOPIC_NOT_ALLOWED = "topic-not-allowed"
+    TOPIC_FOR_PUSH_TYPE = "topic-for-push-type"
+    BAD_PUSH_TYPE = "bad-push-type"
+    BAD_PAYLOAD = "bad-payload"
+    BAD_PRIORITY = "bad-priority"
+    BAD_EXPIRATION = "bad-expiration"
+    BAD_COLLAPSE_ID = "bad-collapse-id"
+    INTERNAL = "internal-error"
+    STORE_UNAVAILABLE = "store-unavailable"
+    STORE_IN_DOUBT = "store-in-doubt"
+    STORE_REFUSED = "store-refused"
+    TOO_BUSY = "too-busy"
+
+
+class Kind(NamedTuple):
+    """What is fixed for a code. ``retryable``: the same request may be accepted later, and can't act twice."""
+
+    status: int
+    title: str
+    retryable: bool = False
+
+
+KINDS: Final[dict[Code, Kind]] = {
+    Code.BAD_REQUEST: Kind(400, "The request is not valid HTTP"),
+    Code.EMPTY_BODY: Kind(400, "The request has no body"),
+    Code.MALFORMED_JSON: Kind(400, "The body is not valid JSON"),
+    Code.BAD_COMPRESSION: Kind(400, "The body can't be decompressed"),
+    Code.KEY_MISSING: Kind(401, "There is no API key"),
+    Code.KEY_UNKNOWN: Kind(401, "The API key is not known"),
+    Code.NOT_FOUND: Kind(404, "There is nothing at this address"),
+    Code.METHOD_NOT_ALLOWED: Kind(405, "The method is not allowed here"),
+    Code.BODY_TOO_LARGE: Kind(413, "The body is too large"),
+    Code.BATCH_TOO_LARGE: Kind(413, "The batch has too many notifications"),
+    Code.PAYLOAD_TOO_LARGE: Kind(413, "The payload is too large for Apple"),
+    Code.CONTENT_TYPE: Kind(415, "The content type is not supported"),
+    Code.CONTENT_ENCODING: Kind(415, "The content encoding is not supported"),
+    Code.BATCH_EMPTY: Kind(422, "The batch is empty"),
+    Code.FIELD_MISSING: Kind(422, "A field is missing"),
+    Code.FIELD_UNKNOWN: Kind(422, "A field is not known"),
+    Code.WRONG_TYPE: Kind(422, "A value has the wrong type"),
+    Code.WRONG_VALUE: Kind(422, "A value is not one of those allowed"),
+    Code.BAD_DEVICE_TOKEN: Kind(422, "The device token is not valid"),
+    Code.TOPIC_NOT_ALLOWED: Kind(422, "The topic is not one of this tenant's"),
+    Code.TOPIC_FOR_PUSH_TYPE: Kind(422, "The topic does not fit the push type"),
+    Code.BAD_PUSH_TYPE: Kind(422, "The push type is not valid"),
+    Code.BAD_PAYLOAD: Kind(422, "The payload is not valid"),
+    Code.BAD_PRIORITY: Kind(422, "The priority is not valid"),
+    Code.BAD_EXPIRATION: Kind(422, "The expiration is not valid"),
+    Code.BAD_COLLAPSE_ID: Kind(422, "The collapse id is not valid"),
+    Code.INTERNAL: Kind(500, "Something went wrong in Clarion"),
+    Code.STORE_UNAVAILABLE: Kind(503, "The queue can't be reached", retryable=True),
+    Code.STORE_IN_DOUBT: Kind(503, "The queue did not answer"),
+    Code.STORE_REFUSED: Kind(503, "The queue takes no pushes", retryable=True),
+    Code.TOO_BUSY: Kind(503, "Too many pushes are waiting", retryable=True),
+}
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """Why something was not accepted. ``pointer`` (RFC 6901) is the place in the notification, "" for all of it."""
+
+    code: Code
+    detail: str
+    pointer: str = ""
+
+
+class Flaw(msgspec.Struct, frozen=True, kw_only=True):
+    """One place in a notification that is wrong."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The document of RFC 9457, with ``code``, ``errors`` and ``retryable`` as its extensions.
+
+    ``instance`` is the id of the request, as in the X-Request-Id header; a problem inside a batch has none.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+    errors: Sequence[Flaw] = ()
+    instance: str = ""
+
+
+def problem(refusal: Refusal, instance: str = "") -> Problem:
+    """The document that says what ``refusal`` means."""
+    code, detail, pointer = refusal.code, refusal.detail, refusal.pointer
+    status, title, retryable = KINDS[code]
+    return Problem(
+        type=f"{TYPE_PREFIX}{code.value}",
+        title=title,
+        status=status,
+        detail=detail,
+        code=code.value,
+        retryable=retryable,
+        errors=(Flaw(pointer=pointer, code=code.value, detail=detail),) if pointer else (),
+        instance=instance,
+    )
+
+
+def status_of(refusal: Refusal) -> int:
+    """The HTTP status of a request that is refused for this reason."""
+    return KINDS[refusal.code].status

@@ -1,0 +1,316 @@
+"""One connection from preface to end: what it says, what it understands, and when it takes requests."""
+
+from __future__ import annotations
+
+import pytest
+from frame_factory import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADER_TABLE_SIZE,
+    HEADERS,
+    ID_MOST,
+    MAX_CONCURRENT_STREAMS,
+    OK,
+    PADDED,
+    PING,
+    PREFACE,
+    PRIORITY,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW,
+    WINDOW_UPDATE,
+    Frame,
+    Server,
+    answer,
+    block_of,
+    busy,
+    frame,
+    frames_of,
+    goaway,
+    literal,
+    padded,
+    ping,
+    request,
+    reset,
+    settings,
+    settings_ack,
+    started,
+    window_update,
+)
+from h2.errors import ErrorCodes
+
+from engine.http2.connection import DEBUG_DATA_MOST, Connection
+from engine.http2.events import Answered, GoingAway, Ponged, SettingsReceived, StreamReset
+
+
+def test_it_begins_with_the_preface_and_its_settings() -> None:
+    output = Connection().take_output()
+    assert output.startswith(PREFACE)
+    (first,) = frames_of(output)
+    pairs = [first.payload[at : at + 6] for at in range(0, len(first.payload), 6)]
+    assert (first.kind, first.flags, first.stream_id) == (SETTINGS, 0, 0)
+    # no header table, no push, and the RFC's own window and frame size
+    assert {int.from_bytes(pair[:2]): int.from_bytes(pair[2:]) for pair in pairs} == {
+        1: 0,
+        2: 0,
+        4: WINDOW,
+        5: 16_384,
+        6: 16_384,
+    }
+
+
+def test_it_opens_no_stream_before_the_peer_s_settings() -> None:
+    connection = Connection()
+    assert connection.room() == connection.send([request(1)]) == 0
+    assert "new" in repr(connection)
+    received = connection.receive(settings({MAX_CONCURRENT_STREAMS: 3}))
+    assert received.events == [SettingsReceived(((MAX_CONCURRENT_STREAMS, 3),))]
+    assert connection.room() == 3
+    assert connection.send([request(n) for n in range(5)]) == 3
+    assert repr(connection) == "<http2.Connection open, 3 of 3 streams, window 65529, next id 7>"
+
+
+def test_every_settings_frame_is_acknowledged_and_an_acknowledgement_is_not() -> None:
+    connection = Connection()
+    connection.take_output()
+    connection.receive(settings() + settings_ack() + settings({MAX_CONCURRENT_STREAMS: 1}))
+    assert frames_of(connection.take_output()) == [Frame(SETTINGS, ACK, 0, b"")] * 2
+    assert connection.take_output() == b""
+
+
+def test_the_stream_limit_is_followed_to_one_to_none_and_back() -> None:
+    connection = started({MAX_CONCURRENT_STREAMS: 2})
+    connection.send([request(1), request(3)])
+    for limit, room in ((1, 0), (0, 0), (2, 0), (5, 3)):
+        connection.receive(settings({MAX_CONCURRENT_STREAMS: limit}))
+        assert connection.room() == room
+    connection.receive(settings({MAX_CONCURRENT_STREAMS: 1}) + answer(1))
+    assert connection.room() == 0
+    connection.receive(answer(3))
+    assert connection.send([request(5), request(7)]) == 1
+
+
+def test_a_table_size_that_falls_and_rises_in_one_frame_is_followed_through_its_least() -> None:
+    # RFC 7541, 4.2: the smallest size in between has to be signalled; nghttp2 insists
+    connection = busy(2)
+    connection.receive(settings([(HEADER_TABLE_SIZE, 0), (HEADER_TABLE_SIZE, 4_096)]))
+    connection.take_output()
+    connection.send([request(5)])
+    (headers, _) = frames_of(connection.take_output())
+    assert headers.payload.startswith(b"\x20\x3f\xe1\x1f")
+
+
+def test_bare_200s_are_tags_and_nothing_else() -> None:
+    connection = busy(4)
+    with_body = frame(HEADERS, END_HEADERS, 7, OK) + frame(DATA, END_STREAM, 7)
+    received = connection.receive(answer(5) + answer(1) + answer(3) + with_body)
+    assert received == ([5, 1, 3, 7], [])
+    assert connection.open == {} and connection.take_output() == b""
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_a_200_is_one_whatever_way_it_is_said(table: bool) -> None:
+    connection = started(acknowledged=not table)
+    blocks = [
+        OK,
+        OK + literal(b"apns-id", b"1"),
+        b"\x20" + OK,
+        b"\x08\x03200",
+        block_of((b":status", b"200"), (b"date", b"now")),
+        b"\x48\x03200",
+    ]
+    connection.send([request(n) for n in range(2 * len(blocks))])
+    data = b""
+    for n, block in enumerate(blocks):
+        data += frame(HEADERS, END_STREAM | END_HEADERS, 4 * n + 1, block)
+        data += frame(HEADERS, END_STREAM, 4 * n + 3, block[:1])
+        data += frame(CONTINUATION, END_HEADERS, 4 * n + 3, block[1:])
+    assert connection.receive(data) == ([*range(2 * len(blocks))], [])
+
+
+def test_an_answer_other_than_200_comes_with_its_headers_and_body() -> None:
+    connection = busy(2)
+    headers = ((b":status", b"410"), (b"apns-id", b"x"))
+    received = connection.receive(
+        frame(HEADERS, END_HEADERS, 1, block_of(*headers))
+        + answer(3)
+        + frame(DATA, PADDED, 1, padded(b'{"reason":', 255))
+        + frame(DATA, END_STREAM, 1, b'"Unregistered"}')
+    )
+    assert received == ([3], [Answered(1, 410, headers, b'{"reason":"Unregistered"}')])
+    assert connection.open == {}
+
+
+def test_trailers_and_interim_answers_change_nothing() -> None:
+    connection = busy(2)
+    interim = frame(HEADERS, END_HEADERS, 1, block_of((b":status", b"103")))
+    trailers = frame(HEADERS, END_STREAM | END_HEADERS, 1, literal(b"x", b"y"))
+    received = connection.receive(interim * 5 + frame(HEADERS, END_HEADERS, 1, OK) + trailers + answer(3))
+    assert received == ([1, 3], [])
+
+
+def test_frames_that_mean_nothing_here_are_passed_over() -> None:
+    connection = busy(1)
+    nothing = (
+        frame(PRIORITY, 0, 1, bytes(5))
+        + frame(PRIORITY, 0, 98, bytes(5))
+        + frame(0xA, 0xFF, 7, b"altsvc")
+        + frame(0xFF, 0xFF, 0)
+        + settings({0x1A1A: 1})
+    )
+    assert connection.receive(nothing + answer(1)) == ([1], [SettingsReceived(((0x1A1A, 1),))])
+
+
+def test_the_reserved_bit_of_a_stream_id_is_ignored() -> None:
+    connection = busy(2)
+    high = 1 << 31
+    assert connection.receive(answer(1 | high) + answer(3 | high, 200, b"")).accepted == [1, 3]
+    assert connection.receive(frame(PING, 0, high, bytes(8))).events == []
+
+
+def test_pings_are_answered_and_ours_come_back() -> None:
+    connection = started()
+    connection.ping(b"abcdefgh")
+    assert connection.take_output() == ping(b"abcdefgh")
+    received = connection.receive(ping(b"theirs!!") + ping(b"abcdefgh", ack=True))
+    assert received.events == [Ponged(b"abcdefgh")]
+    assert connection.take_output() == ping(b"theirs!!", ack=True)
+
+
+@pytest.mark.parametrize("code", [*ErrorCodes, 0x99, 2**32 - 1])
+def test_a_reset_gives_the_tag_and_the_code_whatever_the_code_is(code: int) -> None:
+    connection = busy(1)
+    assert connection.receive(reset(1, code)).events == [StreamReset(1, code)]
+    assert connection.open == {} and connection.take_output() == b""
+
+
+def test_a_stream_that_is_over_may_be_spoken_of_without_harm() -> None:
+    connection = busy(2)
+    connection.receive(answer(1))
+    late = (
+        reset(1) + reset(1, 7) + window_update(1, 1) + window_update(1, 0) + answer(1) + answer(1, 400, b"x")
+    )
+    late += frame(HEADERS, 0, 1, b"x") + frame(CONTINUATION, END_HEADERS, 1, b"y")
+    assert connection.receive(late + answer(3)) == ([3], [])
+    assert connection.fault is None and connection.take_output() == b""
+
+
+def test_an_answer_that_the_peer_cuts_short_counts_as_far_as_it_came() -> None:
+    connection = busy(2, {4: 1})
+    status = block_of((b":status", b"429"))
+    cut = frame(HEADERS, END_HEADERS, 1, status) + frame(DATA, 0, 1, b'{"re') + reset(1, 2)
+    cut += frame(HEADERS, END_HEADERS, 3, OK) + reset(3, 0)
+    assert connection.receive(cut) == ([3], [Answered(1, 429, ((b":status", b"429"),), b'{"re')])
+    # and a reset is not answered with a reset, though both bodies were unsent
+    assert connection.take_output() == b"" and connection.open == {}
+    assert connection.receive(window_update(0, 10)).events == [] and connection.take_output() == b""
+
+
+def test_an_interim_answer_that_is_cut_short_is_none() -> None:
+    connection = busy(1)
+    interim = frame(HEADERS, END_HEADERS, 1, block_of((b":status", b"103")))
+    assert connection.receive(interim + reset(1, 2)).events == [StreamReset(1, 2)]
+
+
+@pytest.mark.parametrize("status", [200, 413])
+def test_an_answer_before_the_request_is_sent_ends_the_request(status: int) -> None:
+    connection = busy(1, {4: 1}, b"body")
+    received = connection.receive(answer(1, status) + window_update(1, 10) + settings({4: 100}))
+    assert len(received.accepted) + len([e for e in received.events if isinstance(e, Answered)]) == 1
+    assert frames_of(connection.take_output())[0] == Frame(RST_STREAM, 0, 1, (8).to_bytes(4))
+    assert connection.open == {} and connection.room() > 0
+
+
+def test_a_cancelled_stream_is_reset_and_its_place_is_free() -> None:
+    connection = busy(3, {MAX_CONCURRENT_STREAMS: 3})
+    assert (connection.oldest(), connection.room()) == (1, 0)
+    assert connection.cancel([1, 5, 1, 99]) == [1, 5]
+    assert connection.take_output() == reset(1, 8) + reset(5, 8)
+    assert (connection.oldest(), connection.room()) == (3, 2)
+    assert connection.receive(answer(1) + answer(3)).accepted == [3]
+    assert connection.oldest() is None
+
+
+def test_goaway_names_who_was_not_processed_and_the_others_are_still_answered() -> None:
+    connection = busy(4)
+    received = connection.receive(goaway(3, 0, b"bye" + bytes(2_000)) + answer(5) + answer(3))
+    assert received.events == [GoingAway(3, 0, (b"bye" + bytes(2_000))[:DEBUG_DATA_MOST], (5, 7))]
+    assert received.accepted == [3]
+    assert connection.open == {1: 1}
+    assert connection.room() == connection.send([request(9)]) == 0
+    assert "going away" in repr(connection)
+    assert connection.receive(answer(1)).accepted == [1]
+
+
+def test_goaway_with_last_id_zero_gives_everything_back() -> None:
+    connection = busy(3, {4: 1})
+    assert connection.receive(goaway(0, 11)).events == [GoingAway(0, 11, b"", (1, 3, 5))]
+    assert connection.receive(window_update(0, 5) + settings({4: 100})).accepted == []
+    assert DATA not in [each.kind for each in frames_of(connection.take_output())]
+
+
+def test_a_second_goaway_may_lower_the_last_id_and_never_raise_it() -> None:
+    connection = busy(4)
+    received = connection.receive(goaway(ID_MOST) + goaway(5) + goaway(1) + goaway(7))
+    assert [(event.last_stream_id, event.unprocessed) for event in received.events] == [  # type: ignore[union-attr]
+        (ID_MOST, ()),
+        (5, (7,)),
+        (1, (3, 5)),
+        (1, ()),
+    ]
+    assert connection.open == {1: 1}
+
+
+def test_close_says_goaway_once_and_still_hears_answers() -> None:
+    connection = busy(1)
+    connection.close()
+    connection.close()
+    assert connection.take_output() == goaway(0)
+    assert connection.send([request(3)]) == 0
+    assert connection.receive(answer(1)).accepted == [1]
+
+
+def test_stream_ids_run_out() -> None:
+    connection = busy(1)
+    connection._writer.next_id = ID_MOST - 4
+    assert connection.room() == 3
+    assert connection.send([request(n) for n in range(5)]) == 3
+    assert connection.exhausted and connection.room() == connection.send([request(9)]) == 0
+    output = connection.take_output()
+    assert {each.stream_id for each in frames_of(output)} == {ID_MOST - 4, ID_MOST - 2, ID_MOST}
+    assert connection.receive(answer(ID_MOST) + answer(1)).accepted == [2, 1]
+
+
+def test_renewed_headers_are_taught_once_more() -> None:
+    connection, server = busy(2), Server()
+    connection.renew_headers()
+    connection.send([request(5), request(7)])
+    server.take(connection.take_output())
+    assert (
+        server.fields[5][:2] == server.fields[7][:2] == [(b":path", b"/3/device/abc"), (b":method", b"POST")]
+    )
+
+
+def test_answers_whose_stream_is_over_still_use_the_connection_s_window() -> None:
+    connection = busy(1)
+    connection.cancel([1])
+    connection.take_output()
+    data = frame(DATA, PADDED, 1, padded(bytes(16_000), 255)) * 3
+    assert connection.receive(data) == ([], [])
+    (update,) = frames_of(connection.take_output())
+    assert (update.kind, update.stream_id) == (WINDOW_UPDATE, 0)
+    assert int.from_bytes(update.payload) == 3 * 16_256
+
+
+def test_a_body_that_is_too_long_is_cut_and_its_stream_cancelled() -> None:
+    connection = busy(1)
+    received = connection.receive(
+        frame(HEADERS, END_HEADERS, 1, OK) + frame(DATA, 0, 1, bytes(9_000)) + frame(DATA, 0, 1, bytes(9_000))
+    )
+    assert received == ([], [Answered(1, 200, ((b":status", b"200"),), bytes(8_192))])
+    assert connection.take_output() == reset(1, 8)
+    assert GOAWAY not in [each.kind for each in frames_of(connection.take_output())]

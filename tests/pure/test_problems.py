@@ -1,0 +1,90 @@
+"""The problem documents: one table, complete, and the same words in every place."""
+
+import msgspec
+import pytest
+
+from ingest.documentation import api_page, problems_page
+from ingest.openapi import describe
+from ingest.options import IngestOptions, OptionError
+from ingest.problems import KINDS, Code, Flaw, Problem, Refusal, problem, status_of
+
+STATUSES = {400, 401, 404, 405, 413, 415, 422, 500, 503}
+OPTIONS = IngestOptions(redis_url="redis://localhost")
+
+
+@pytest.mark.parametrize("code", Code)
+def test_every_code_has_a_status_a_title_and_a_place_in_the_documentation(code: Code) -> None:
+    kind = KINDS[code]
+    assert kind.status in STATUSES
+    assert kind.title and not kind.title.endswith(".")
+    assert f'id="{code}"' in problems_page()
+    assert status_of(Refusal(code, "x")) == kind.status
+
+
+def test_only_what_has_no_effect_may_be_retried() -> None:
+    retryable = {code for code, kind in KINDS.items() if kind.retryable}
+    assert retryable == {Code.STORE_UNAVAILABLE, Code.STORE_REFUSED, Code.TOO_BUSY}
+
+
+def test_a_document_has_the_members_of_rfc_9457_and_ours() -> None:
+    document = problem(Refusal(Code.BAD_PRIORITY, "write 5", "/priority"), "request-1")
+    assert msgspec.json.decode(msgspec.json.encode(document)) == {
+        "type": "/docs/problems#bad-priority",
+        "title": "The priority is not valid",
+        "status": 422,
+        "detail": "write 5",
+        "code": "bad-priority",
+        "retryable": False,
+        "errors": [{"pointer": "/priority", "code": "bad-priority", "detail": "write 5"}],
+        "instance": "request-1",
+    }
+
+
+def test_a_problem_inside_a_batch_has_no_instance_and_one_without_a_place_no_errors() -> None:
+    assert {"instance", "errors"}.isdisjoint(msgspec.to_builtins(problem(Refusal(Code.EMPTY_BODY, "x"))))
+
+
+def test_a_document_can_be_read_back() -> None:
+    document = problem(Refusal(Code.BAD_PAYLOAD, "x", "/payload"))
+    assert msgspec.json.decode(msgspec.json.encode(document), type=Problem).errors == [
+        Flaw(pointer="/payload", code="bad-payload", detail="x")
+    ]
+
+
+def test_every_reference_in_the_description_leads_somewhere() -> None:
+    description = describe(OPTIONS, "1.0")
+    text = msgspec.json.encode(description).decode()
+    schemas = description["components"]["schemas"]
+    for name in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
+        assert name in schemas
+    assert set(schemas["Notification"]["required"]) == {"device_token", "topic", "payload"}
+
+
+def test_the_documentation_needs_nothing_from_elsewhere() -> None:
+    page = api_page(describe(OPTIONS, "1.0"))
+    for path in ("/v1/push", "/v1/push/batch", "/readyz"):
+        assert path in page
+    assert "http://" not in page and "https://" not in page and "<script" not in page
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("bind_host", ""),
+        ("bind_port", 70_000),
+        ("redis_url", "localhost:6379"),
+        ("batch_items_most", 0),
+        ("waiting_jobs_most", 10),
+        ("waiting_bytes_most", 1024),
+        ("retry_after_s", 0),
+        ("grace_s", -1),
+    ],
+)
+def test_an_option_that_can_not_be_used_is_named(option: str, value: object) -> None:
+    with pytest.raises(OptionError, match=option) as raised:
+        IngestOptions(**{"redis_url": "redis://localhost", option: value}).validate()  # type: ignore[arg-type]
+    assert raised.value.option == option
+
+
+def test_the_defaults_can_be_used() -> None:
+    OPTIONS.validate()

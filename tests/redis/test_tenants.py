@@ -1,0 +1,100 @@
+"""Tenants and API keys on a real Redis."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import redis as redis_py
+from own_server import OwnServer
+
+from shards import keys
+from shards.errors import AlreadyExists, NotFound, StoreUnavailable
+from shards.redis import listening
+from shards.tenant import ApiKey, Tenant, hash_api_key
+from shards.tenants import DEFAULT_SHARDS, Tenants, new_api_key
+
+ACME = Tenant("acme", "TEAM000001", "KEY0000001", b"sealed", ("com.acme.app", "com.acme.mail"), 4, 1_700)
+ZETA = Tenant("zeta", "TEAM000002", "KEY0000002", b"sealed too", ("com.zeta.app",))
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Tenants]:
+    tenants = Tenants(url)
+    try:
+        yield tenants
+    finally:
+        await tenants.close()
+
+
+async def test_a_tenant_comes_back_as_it_was_created(redis_url: str) -> None:
+    async with opened(redis_url) as tenants:
+        await tenants.create(ACME, "secret", "clarion_1")
+        assert await tenants.get("acme") == ACME
+
+
+async def test_tenants_are_listed_by_id(redis_url: str) -> None:
+    async with opened(redis_url) as tenants:
+        assert await tenants.all() == []
+        await tenants.create(ZETA, "z", "clarion_z")
+        await tenants.create(ACME, "a", "clarion_a")
+        assert await tenants.all() == [ACME, ZETA]
+
+
+async def test_a_name_that_is_taken_is_not_overwritten(redis_url: str, raw: redis_py.Redis) -> None:
+    async with opened(redis_url) as tenants:
+        await tenants.create(ACME, "secret", "clarion_1")
+        usurper = Tenant("acme", "TEAM000009", "KEY0000009", b"other", ())
+        with pytest.raises(AlreadyExists, match="'acme'"):
+            await tenants.create(usurper, "stolen", "clarion_2")
+        assert await tenants.get("acme") == ACME
+        # otherwise the usurper's key would push in the name of the tenant that is there
+        assert await tenants.api_key(hash_api_key("stolen")) is None
+
+
+async def test_a_tenant_that_does_not_exist_is_not_found(redis_url: str) -> None:
+    async with opened(redis_url) as tenants:
+        with pytest.raises(NotFound, match=r"'nobody'.*clarion tenant list"):
+            await tenants.get("nobody")
+
+
+async def test_an_api_key_is_found_by_its_hash_only(redis_url: str, raw: redis_py.Redis) -> None:
+    secret, prefix = new_api_key()
+    async with opened(redis_url) as tenants:
+        await tenants.create(ACME, secret, prefix)
+        assert await tenants.api_key(hash_api_key(secret)) == ApiKey("acme", prefix, 1_700)
+        assert await tenants.api_key(hash_api_key(secret + "x")) is None
+        stored = raw.hgetall(keys.API_KEYS)
+        assert secret.encode() not in b"".join(field + record for field, record in stored.items())
+
+
+def test_api_keys_differ_and_begin_with_their_prefix() -> None:
+    made = [new_api_key() for _ in range(50)]
+    assert len({secret for secret, _ in made}) == 50
+    for secret, prefix in made:
+        # 256 bits are 43 characters of base64
+        assert secret.startswith(f"{prefix}_") and len(secret.removeprefix(f"{prefix}_")) == 43
+        assert prefix.startswith("clarion_") and len(prefix) == len("clarion_") + 8
+
+
+async def test_a_new_tenant_is_announced(redis_url: str) -> None:
+    async with opened(redis_url) as tenants, listening(redis_url, [keys.CHANGES]) as changes:
+        await tenants.create(ACME, "secret", "clarion_1")
+        assert await anext(changes) == (keys.CHANGES, "acme")
+
+
+async def test_the_number_of_shards_is_fixed_at_the_first_start(redis_url: str, raw: redis_py.Redis) -> None:
+    async with opened(redis_url) as tenants:
+        assert await tenants.shards() == DEFAULT_SHARDS
+        raw.hset(keys.LAYOUT, "shards", 16)
+        assert await tenants.shards() == 16
+
+
+async def test_a_redis_that_is_down_is_reported_as_unavailable(own_server: OwnServer) -> None:
+    async with opened(own_server.url) as tenants:
+        await tenants.ping()
+        own_server.kill()
+        for call in (tenants.ping(), tenants.get("acme"), tenants.all(), tenants.shards()):
+            with pytest.raises(StoreUnavailable):
+                await call
+        own_server.start()
+        await tenants.ping()

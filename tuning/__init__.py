@@ -1,0 +1,1 @@
+"""Host profiles and the experiments behind the settings."""
