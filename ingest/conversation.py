@@ -22,7 +22,11 @@ from ingest.problems import Code, Refusal
 
 LOG: Final = logging.getLogger("clarion.ingest")
 LOOK_AGAIN_AFTER_S: Final = 0.02
+# what aiohttp may still take to cancel a request; it takes 0 for "as long as it needs"
+CUT_OFF_AFTER_S: Final = 0.1
 READ_AHEAD_BYTES: Final = 256 * 1024
+# how long the rest of a refused body is read and dropped, so that the client sees the answer and not a reset
+LINGER_S: Final = 2.0
 
 Answering = Callable[[web.BaseRequest, str], Awaitable[Answer]]
 Routes = Mapping[str, Mapping[str, Answering]]
@@ -88,6 +92,7 @@ class Conversations(web.Server):
             access_log=None,  # type: ignore[arg-type]  # aiohttp: "falsy turns it off"
             auto_decompress=False,
             keepalive_timeout=self._options.keepalive_s,
+            lingering_time=LINGER_S,
             read_bufsize=READ_AHEAD_BYTES,
         )
 
@@ -112,7 +117,7 @@ class Conversations(web.Server):
             LOG.warning(
                 "%d connections are closed with a request open: the grace is over", len(self.connections)
             )
-        await self.shutdown(timeout=0)
+        await self.shutdown(CUT_OFF_AFTER_S)
 
     def _request(
         self,

@@ -40,6 +40,10 @@ class ProfileBook:
         return profile
 
 
+# in the shape of ``engine.http2.request_writer.Request``, as a bare tuple: a named one costs 0.2 µs more
+Row = tuple[Held, Profile, bytes, bytes, tuple[Field, ...], bytes]
+
+
 def requests(held: Iterable[Held], book: ProfileBook) -> Iterator[Row]:
     """A request for each job, made as it is asked for."""
     known = book.profiles.get

@@ -93,7 +93,8 @@ class Nursery:
                 die_with_parent(parent_pid)
                 signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
                 code = _execute(row.argv)
-        except BaseException: - nothing may climb into the parent's frames above
+        except BaseException:
+            # nothing may climb into the parent's frames above
             traceback.print_exc()
         finally:
             _flush()

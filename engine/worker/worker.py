@@ -166,9 +166,8 @@ class _Worker:
                 fates.put_back(held)
             pool.backlog.clear()
             pool.abort()
-        while hand.jobs:
-            # the last outcomes come when the sockets are closed
-            await asyncio.sleep(0)  # noqa: ASYNC110 - a few turns of the loop, and nobody to set an event
+        while hand.jobs:  # noqa: ASYNC110 - a few turns of the loop, until the sockets have closed
+            await asyncio.sleep(0)
         await _within(SETTLE_S, settler.drained())
         for task in (*background, stopping):
             task.cancel()

@@ -30,6 +30,8 @@ class Court:
         self.keys = {}
         for team_id, key_id in (("TEAM000001", "KEY0000001"), ("TEAM000002", "KEY0000002")):
             self.add(team_id, key_id)
+        # ECDSA draws a number for each signature, so a token that is made again is another token.
+        self.usual_token = self.token()
 
     def add(self, team_id: str, key_id: str, **fields: object) -> None:
         key = self.keys.setdefault(key_id, ec.generate_private_key(ec.SECP256R1()))
@@ -71,7 +73,7 @@ class Court:
         fields: dict[bytes, bytes | None] = {
             b":method": b"POST",
             b":path": f"/3/device/{TOKEN}".encode(),
-            b"authorization": headers.pop("authorization", None) or self.token(),
+            b"authorization": headers.pop("authorization", None) or self.usual_token,
             b"apns-topic": TOPIC.encode(),
         }
         for name, value in headers.items():

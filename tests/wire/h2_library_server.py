@@ -50,7 +50,7 @@ class H2Session(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         first = {SettingCodes(code): value for code, value in self._ledger.settings.items()}
-        self._h2.local_settings = Settings(client=False, initial_values={**self._h2.local_settings, **first})
+        self._h2.local_settings = Settings(client=False, initial_values=first)
         self._h2.initiate_connection()
         transport.write(self._h2.data_to_send())
 

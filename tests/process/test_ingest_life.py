@@ -1,0 +1,227 @@
+"""The life of an ingest process: it starts without Redis, survives it, and ends without hurting anyone."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from ingest_process import TOPIC, IngestProcess, Response, create_tenant, push_request, read_response, stored
+from redis_server import RedisServer
+
+from ingest.options import IngestOptions
+from ingest.serve import ListenError, listen
+
+GOOD: dict[str, Any] = {"device_token": "ab" * 32, "topic": TOPIC, "payload": {"aps": {"alert": "x"}}}
+Start = Callable[..., IngestProcess]
+
+
+@pytest.fixture
+def start(redis_server: RedisServer) -> Iterator[Start]:
+    """Starts ingest processes, and ends those that still run."""
+    started: list[IngestProcess] = []
+
+    def begin(**options: Any) -> IngestProcess:
+        started.append(IngestProcess(redis_server.url, **options))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.process.poll() is None:
+            process.end()
+
+
+@pytest.fixture
+def key(redis_url: str) -> str:
+    return create_tenant(redis_url)
+
+
+def test_it_starts_without_redis_and_goes_on_when_redis_comes(
+    redis_server: RedisServer, key: str, start: Start
+) -> None:
+    redis_server.kill9()
+    ingest = start()
+    assert ingest.get("/livez").status == 200
+    assert ingest.get("/readyz").status == 503
+    answer = ingest.push(key, GOOD)
+    assert (answer.status, answer.json["code"]) == (503, "store-unavailable")
+    redis_server.start()
+    ingest.await_ready()
+    assert ingest.push(key, GOOD).status == 202
+    assert len(stored(redis_server.url)) == 1
+
+
+def test_no_push_that_was_answered_202_is_lost_when_redis_is_killed_midway(
+    redis_server: RedisServer, key: str, start: Start
+) -> None:
+    ingest = start()
+    ingest.await_ready()
+    answers: list[Response] = []
+    over = threading.Event()
+
+    def pushing(number: int) -> None:
+        with ingest.connect() as connection:
+            while not over.is_set():
+                connection.sendall(push_request(key, {**GOOD, "device_token": f"{number:04x}"}))
+                answers.append(read_response(connection))
+
+    threads = [threading.Thread(target=pushing, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    redis_server.kill9()
+    time.sleep(0.2)
+    redis_server.start()
+    ingest.await_ready()
+    over.set()
+    for thread in threads:
+        thread.join()
+    by_status: dict[int, list[Response]] = {202: [], 503: []}
+    for answer in answers:
+        by_status[answer.status].append(answer)
+    accepted = {answer.json["id"] for answer in by_status[202]}
+    in_doubt = [answer for answer in by_status[503] if answer.json["code"] == "store-in-doubt"]
+    jobs = [job.id.decode() for _, _, job in stored(redis_server.url)]
+    assert accepted and by_status[503]
+    assert accepted <= set(jobs) and len(jobs) == len(set(jobs))
+    assert len(jobs) - len(accepted) <= len(in_doubt)
+    assert all("retry-after" in answer.headers for answer in by_status[503])
+
+
+def test_a_redis_that_hangs_leaves_the_push_in_doubt(
+    redis_server: RedisServer, key: str, start: Start
+) -> None:
+    ingest = start()
+    ingest.await_ready()
+    assert ingest.push(key, GOOD).status == 202
+    os.kill(redis_server.pid, signal.SIGSTOP)
+    try:
+        began_s = time.monotonic()
+        assert ingest.get("/readyz").status == 503
+        assert time.monotonic() - began_s < 3
+        answer = ingest.push(key, GOOD)
+    finally:
+        os.kill(redis_server.pid, signal.SIGCONT)
+    assert (answer.status, answer.json["code"], answer.json["retryable"]) == (503, "store-in-doubt", False)
+
+
+def test_more_than_may_wait_is_turned_away_at_once(redis_server: RedisServer, key: str, start: Start) -> None:
+    ingest = start(waiting_jobs_most=3, batch_items_most=3)
+    ingest.await_ready()
+    assert ingest.push(key, GOOD).status == 202
+    os.kill(redis_server.pid, signal.SIGSTOP)
+    try:
+        with ingest.connect() as waiting:
+            waiting.sendall(push_request(key, [GOOD] * 3, "/v1/push/batch"))
+            time.sleep(0.2)
+            answer = ingest.push(key, GOOD)
+            assert (answer.status, answer.json["code"]) == (503, "too-busy")
+            os.kill(redis_server.pid, signal.SIGCONT)
+            assert read_response(waiting).json["accepted"] == 3
+    finally:
+        os.kill(redis_server.pid, signal.SIGCONT)
+    assert len(stored(redis_server.url)) == 4
+
+
+def test_a_client_that_goes_away_hurts_nobody(redis_server: RedisServer, key: str, start: Start) -> None:
+    ingest = start()
+    ingest.await_ready()
+    os.kill(redis_server.pid, signal.SIGSTOP)
+    try:
+        others = [ingest.connect() for _ in range(4)]
+        for connection in others:
+            connection.sendall(push_request(key, GOOD))
+        others[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        others[0].close()
+        half = ingest.connect()
+        half.sendall(push_request(key, GOOD)[:-10])
+        half.close()
+        time.sleep(0.2)
+    finally:
+        os.kill(redis_server.pid, signal.SIGCONT)
+    for connection in others[1:]:
+        assert read_response(connection).status == 202
+        connection.close()
+    assert "Traceback" not in ingest.end()
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "lifeline"])
+def test_a_stop_answers_what_is_open_and_closes_what_is_idle(
+    redis_server: RedisServer, key: str, start: Start, how: str
+) -> None:
+    ingest = start()
+    ingest.await_ready()
+    idle, busy = ingest.connect(), ingest.connect()
+    idle.sendall(push_request(key, GOOD))
+    assert read_response(idle).status == 202
+    whole = push_request(key, GOOD)
+    busy.sendall(whole[:-20])
+    time.sleep(0.1)
+    if how == "lifeline":
+        os.close(ingest.lifeline)
+        ingest.lifeline = os.open(os.devnull, os.O_RDONLY)
+    else:
+        ingest.process.send_signal(signal.Signals[how])
+    assert idle.recv(10) == b""
+    assert ingest.process.poll() is None
+    with pytest.raises(ConnectionRefusedError):
+        ingest.connect()
+    busy.sendall(whole[-20:])
+    answer = read_response(busy)
+    assert (answer.status, answer.headers["connection"]) == (202, "close")
+    assert busy.recv(10) == b""
+    began_s = time.monotonic()
+    assert "Traceback" not in ingest.end()
+    assert time.monotonic() - began_s < 3
+    for connection in (idle, busy):
+        connection.close()
+    assert len(stored(redis_server.url)) == 2
+
+
+def test_a_request_that_does_not_end_is_given_up_after_the_grace(key: str, start: Start) -> None:
+    ingest = start(grace_s=0.3)
+    ingest.await_ready()
+    with ingest.connect() as stuck:
+        stuck.sendall(push_request(key, GOOD)[:-5])
+        time.sleep(0.1)
+        began_s = time.monotonic()
+        ingest.end()
+        assert time.monotonic() - began_s < 5
+
+
+def test_it_pulses_every_second() -> None:
+    with TemporaryDirectory(prefix="clarion-test-") as directory:
+        pulses = Path(directory) / "pulses"
+        program = (
+            "import sys; from ingest.options import IngestOptions; from ingest.serve import listen, serve\n"
+            f"options = IngestOptions(redis_url='unix://{directory}/none', bind_port=0)\n"
+            f"pulse = lambda: open({str(pulses)!r}, 'a').write('x') and None\n"
+            "sys.exit(serve(options, listen(options), pulse=pulse, lifeline=None))\n"
+        )
+        process = subprocess.Popen([sys.executable, "-c", program])
+        time.sleep(2.6)
+        process.terminate()
+        assert process.wait(10) == 0
+        assert 2 <= len(pulses.read_text()) <= 6
+
+
+def test_a_port_in_use_is_told_in_one_line() -> None:
+    options = IngestOptions(redis_url="redis://localhost", bind_port=0)
+    with listen(options) as listener:
+        taken = IngestOptions(redis_url="redis://localhost", bind_port=listener.getsockname()[1])
+        with pytest.raises(ListenError, match="in use") as raised:
+            listen(taken)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+def test_an_address_that_is_not_ours_is_told_in_one_line(host: str) -> None:
+    with pytest.raises(ListenError, match="no address of this machine"):
+        listen(IngestOptions(redis_url="redis://localhost", bind_host=host, bind_port=0))

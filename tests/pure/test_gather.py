@@ -1,0 +1,171 @@
+"""The gatherer against a store that does what a test says: who shares a flight, and who learns what."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from ingest.gather import Fate, Gatherer, Parcel, Stored, TurnedAway, Unstored, pack, placer
+from shards.errors import StoreError, StoreRefused, StoreUnavailable
+from shards.job import Job
+from shards.lanes import Lane
+from shards.notification import Notification
+from shards.queue import Batch
+from shards.tenant import Tenant
+
+FULL = StoreRefused("out of memory")
+Enqueue = Callable[[Sequence[Batch]], Awaitable[list[StoreRefused | None]]]
+
+
+class Redis:
+    """A store at the level of one verb; ``enqueue`` is what the test makes of it."""
+
+    def __init__(self, enqueue: Enqueue | None = None) -> None:
+        self.flights: list[Sequence[Batch]] = []
+        self.gate = asyncio.Event()
+        self._enqueue = enqueue
+
+    async def enqueue(self, batches: Sequence[Batch]) -> list[StoreRefused | None]:
+        self.flights.append(batches)
+        await self.gate.wait()
+        return await self._enqueue(batches) if self._enqueue else [None] * len(batches)
+
+    def jobs(self) -> list[bytes]:
+        return [job for flight in self.flights for batch in flight for job in batch.jobs]
+
+
+def parcel(*jobs: bytes, shard: int = 0, tenant: str = "acme") -> Parcel:
+    return Parcel({(shard, Lane.HIGH, tenant): list(jobs)}, len(jobs), sum(map(len, jobs)))
+
+
+def gatherer(redis: Redis, *, jobs_most: int = 100, bytes_most: int = 1_000) -> Gatherer:
+    return Gatherer(redis, jobs_most=jobs_most, bytes_most=bytes_most)
+
+
+async def outcome(fail: Enqueue, *parcels: Parcel) -> list[Fate]:
+    redis = Redis(fail)
+    redis.gate.set()
+    gather = gatherer(redis)
+    return list(await asyncio.gather(*map(gather.store, parcels)))
+
+
+def test_requests_of_one_turn_share_a_flight_and_those_of_one_place_a_batch() -> None:
+    async def scenario() -> None:
+        redis = Redis()
+        redis.gate.set()
+        gather = gatherer(redis)
+        await asyncio.gather(*(gather.store(parcel(b"%d" % n, shard=n % 2)) for n in range(10)))
+        [flight] = redis.flights
+        assert {batch.shard: list(batch.jobs) for batch in flight} == {
+            0: [b"0", b"2", b"4", b"6", b"8"],
+            1: [b"1", b"3", b"5", b"7", b"9"],
+        }
+        await gather.landed()
+        assert repr(gather) == "<Gatherer idle, 0 jobs, 0 bytes, 0 parcels in line>"
+
+    asyncio.run(scenario())
+
+
+def test_nobody_is_told_before_redis_has_answered_and_later_ones_take_the_next_flight() -> None:
+    async def scenario() -> None:
+        redis = Redis()
+        gather = gatherer(redis)
+        first = asyncio.create_task(gather.store(parcel(b"a")))
+        await asyncio.sleep(0.01)
+        rest = [asyncio.create_task(gather.store(parcel(job))) for job in (b"b", b"c")]
+        await asyncio.sleep(0.01)
+        assert len(redis.flights) == 1 and not first.done()
+        redis.gate.set()
+        assert await asyncio.gather(first, *rest) == [Stored({})] * 3
+        assert [len(flight[0].jobs) for flight in redis.flights] == [1, 2]
+
+    asyncio.run(scenario())
+
+
+def test_only_those_whose_place_was_refused_are_told_so() -> None:
+    async def refuse_shard_1(batches: Sequence[Batch]) -> list[StoreRefused | None]:
+        return [FULL if batch.shard == 1 else None for batch in batches]
+
+    both = Parcel({**parcel(b"a").by_place, **parcel(b"b", shard=1).by_place}, 2, 2)
+    fates = asyncio.run(outcome(refuse_shard_1, parcel(b"x"), parcel(b"y", shard=1), both))
+    refused = {(1, Lane.HIGH, "acme"): FULL}
+    assert fates == [Stored({}), Stored(refused), Stored(refused)]
+
+
+def test_each_way_to_fail_is_told_apart_and_tried_once() -> None:
+    calls = 0
+
+    def failing(error: Exception) -> Enqueue:
+        async def fail(_: Sequence[Batch]) -> list[StoreRefused | None]:
+            nonlocal calls
+            calls += 1
+            raise error
+
+        return fail
+
+    place = (0, Lane.HIGH, "acme")
+    for error, fate in (
+        (StoreUnavailable("down", in_doubt=False), Unstored("down", in_doubt=False)),
+        (StoreUnavailable("lost", in_doubt=True), Unstored("lost", in_doubt=True)),
+        (FULL, Stored({place: FULL})),
+        (StoreError("odd"), Unstored("odd", in_doubt=True)),
+        (ZeroDivisionError(), Unstored("the queue failed", in_doubt=True)),
+    ):
+        calls = 0
+        assert asyncio.run(outcome(failing(error), parcel(b"a"))) == [fate]
+        assert calls == 1
+
+
+def test_what_waits_is_bounded_in_jobs_and_in_bytes_and_counts_the_flight_under_way() -> None:
+    async def scenario() -> None:
+        for most in ({"jobs_most": 2}, {"bytes_most": 8}):
+            redis = Redis()
+            gather = gatherer(redis, **most)
+            waiting = [asyncio.create_task(gather.store(parcel(b"four"))) for _ in range(2)]
+            await asyncio.sleep(0.01)
+            assert await gather.store(parcel(b"more")) == TurnedAway(2, 8)
+            redis.gate.set()
+            await asyncio.gather(*waiting)
+            assert await gather.store(parcel(b"more")) == Stored({})
+
+    asyncio.run(scenario())
+
+
+def test_a_request_that_goes_away_takes_only_its_own_jobs_along() -> None:
+    async def scenario() -> None:
+        redis = Redis()
+        gather = gatherer(redis)
+        flying = [asyncio.create_task(gather.store(parcel(job))) for job in (b"a", b"b")]
+        await asyncio.sleep(0.01)
+        waiting = [asyncio.create_task(gather.store(parcel(job))) for job in (b"c", b"d")]
+        await asyncio.sleep(0.01)
+        for task in (flying[0], waiting[0]):
+            task.cancel()
+        redis.gate.set()
+        fates = await asyncio.gather(*flying, *waiting, return_exceptions=True)
+        assert [isinstance(fate, Stored) for fate in fates] == [False, True, False, True]
+        # what was under way can't be called back; what had not begun was left out
+        assert redis.jobs() == [b"a", b"b", b"d"]
+        await gather.landed()
+        assert "0 jobs, 0 bytes" in repr(gather)
+
+    asyncio.run(scenario())
+
+
+def test_jobs_are_packed_by_place_in_their_order() -> None:
+    jobs = [Job(b"%d" % n, b"ab", "t", b"{}") for n in range(4)]
+    packed = pack([((n % 2, Lane.LOW, "acme"), job) for n, job in enumerate(jobs)])
+    assert (packed.jobs, packed.size) == (
+        4,
+        sum(len(job) for place in packed.by_place.values() for job in place),
+    )
+    assert [len(place) for place in packed.by_place.values()] == [2, 2]
+
+
+def test_a_device_always_has_the_same_place() -> None:
+    tenant = Tenant("acme", "T", "K", b"", (), spread=4)
+    one = Notification(device_token="ab", topic="t", payload=msgspec.Raw(b"{}"), lane=Lane.LOW)
+    job = Job(b"1", b"ab", "t", b"{}")
+    shard, lane, name = placer(tenant, 64)(one, job)
+    assert (shard, lane, name) == placer(tenant, 64)(one, job)
+    assert (lane, name) == (Lane.LOW, "acme") and 0 <= shard < 64
