@@ -8,18 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from shards.options import OptionError
+
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 PUSH_BYTES_MOST: Final = 16 * KIB
-
-
-class OptionError(ValueError):
-    """An option that can't be used. ``option`` is its name; the text is one line that says what to write instead."""
-
-    def __init__(self, option: str, message: str) -> None:
-        super().__init__(f"{option}: {message}")
-        self.option = option
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +47,9 @@ class IngestOptions:
     def validate(self) -> None:
         """Raises OptionError for the first option that can't be used."""
         if not self.bind_host:
-            raise OptionError("bind_host", "is empty; write an address, 0.0.0.0 for every IPv4 one")
-        _within("bind_port", self.bind_port, 0, 65_535)
+            raise OptionError("bind", "has no address; write one before the port, 0.0.0.0 for every IPv4 one")
+        if not 0 <= self.bind_port <= 65_535:
+            raise OptionError("bind", "has no port from 0 to 65535; write it as HOST:PORT, 127.0.0.1:8080")
         scheme = urlsplit(self.redis_url).scheme
         if scheme not in REDIS_SCHEMES:
             raise OptionError(

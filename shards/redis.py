@@ -170,6 +170,9 @@ class ScriptConnection:
         ]
 
     async def _open(self) -> None:
+        if self._connection.is_connected and await self._has_ended():
+            # found before anything is written, so it leaves nobody in doubt
+            await self._connection.disconnect(nowait=True)
         if not self._connection.is_connected:
             opened = False
             try:
@@ -181,6 +184,13 @@ class ScriptConnection:
                 if not opened:
                     # after a cancellation half a greeting may have been answered
                     await self._connection.disconnect(nowait=True)
+
+    async def _has_ended(self) -> bool:
+        """Whether Redis closed the connection while it was idle. Nothing else can be there to read between batches."""
+        try:
+            return await self._connection.can_read()
+        except RedisConnectionError:
+            return True
 
     async def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         connection = self._connection

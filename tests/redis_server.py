@@ -1,23 +1,29 @@
 """A redis-server of the tests' own, which may be killed and started again."""
 
-import shutil
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
 
+from shards.private_binary import find_server
+
 START_TIMEOUT_S = 10.0
 
 
 class RedisServer:
-    """A redis-server on a unix socket in a directory of its own, with its append-only file on."""
+    """A redis-server on a unix socket in a directory of its own.
 
-    def __init__(self, directory: Path) -> None:
+    Without its append-only file it forgets everything when it is started again. It is the program that Clarion
+    itself would choose: the machine's, or the one from PyPI.
+    """
+
+    def __init__(self, directory: Path, *, append_only: bool = True) -> None:
         self._directory = directory
-        self._socket = directory / "redis.sock"
+        self._append_only = append_only
+        self.socket = directory / "redis.sock"
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"unix://{self._socket}"
+        self.url = f"unix://{self.socket}"
 
     def __repr__(self) -> str:
         return f"<RedisServer {self.url} {'up' if self.alive else 'down'}>"
@@ -33,13 +39,17 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it, with what its append-only file holds, and wait until it answers."""
-        program = shutil.which("redis-server") or shutil.which("valkey-server")
-        assert program is not None, "these tests need a redis-server"
-        options = f"--port 0 --unixsocket {self._socket} --dir {self._directory} --save  --appendonly yes"
-        self._process = subprocess.Popen([program, *options.split(" ")], stdout=subprocess.DEVNULL)
+        program = find_server(None, self._directory / "bin").path
+        append_only = "yes" if self._append_only else "no"
+        options = (
+            f"--port 0 --unixsocket {self.socket} --dir {self._directory} --save  --appendonly {append_only}"
+        )
+        log_file = self._directory / "redis.log"
+        with log_file.open("ab") as log:
+            self._process = subprocess.Popen([program, *options.split(" ")], stdout=log, stderr=log)
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while self.command("PING") != b"+PONG\r\n":
-            assert self.alive and time.monotonic() < deadline_s, "the redis-server did not start"
+            assert self.alive and time.monotonic() < deadline_s, log_file.read_text()
             time.sleep(0.01)
 
     def kill9(self) -> None:
@@ -56,7 +66,7 @@ class RedisServer:
         """The first line of the answer to an inline command; empty when there is none."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(START_TIMEOUT_S)
-            if connection.connect_ex(str(self._socket)) != 0:
+            if connection.connect_ex(str(self.socket)) != 0:
                 return b""
             connection.sendall(f"{text}\r\n".encode())
             return connection.recv(4096)

@@ -40,7 +40,7 @@ def simulator(place: Lab, rtt_ms: float = 0.0) -> Iterator[RunningSimulator]:
     """The simulator as a process of its own."""
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "loadtest.simulator", "--port", "0", "--control-port", "0"),
+            *(sys.executable, "-m", "engine", "simulate", "--port", "0", "--control-port", "0"),
             *("--data-dir", str(place.directory / "simulator"), "--rtt-ms", str(rtt_ms)),
         ],
         stdin=subprocess.DEVNULL,

@@ -61,7 +61,7 @@ async def set_up(directory: Path, tenants: int) -> AsyncIterator[Stage]:
         simulator = _start(
             stage,
             "simulator",
-            *("-m", "loadtest.simulator"),
+            *("-m", "engine", "simulate"),
             *("--port", str(stage.apns_port)),
             *("--control-port", str(stage.control_port)),
             *("--data-dir", str(tls_dir)),

@@ -47,6 +47,7 @@ class IngestProcess:
         chosen = {"redis_url": redis_url, "bind_port": 0, **options}
         listener = listen(IngestOptions(**chosen))
         self.address: tuple[str, int] = listener.getsockname()
+        self._errors: str | None = None
         theirs, self.lifeline = os.pipe()
         arguments = json.dumps([listener.fileno(), theirs, chosen])
         self.process = subprocess.Popen(
@@ -64,13 +65,19 @@ class IngestProcess:
             time.sleep(0.02)
 
     def end(self) -> str:
-        """Ask it to stop; returns what it wrote to stderr. It must end with code 0."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        _, errors = self.process.communicate(timeout=TIMEOUT_S)
-        os.close(self.lifeline)
-        assert self.process.returncode == 0, errors.decode()
-        return errors.decode()
+        """Ask it to stop; returns what it wrote to stderr. It must end with code 0. Safe to repeat."""
+        if self._errors is None:
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGTERM)
+            try:
+                _, errors = self.process.communicate(timeout=TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                _, errors = self.process.communicate()
+            os.close(self.lifeline)
+            self._errors = errors.decode()
+        assert self.process.returncode == 0, self._errors
+        return self._errors
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address, timeout=TIMEOUT_S)

@@ -34,8 +34,7 @@ def start(redis_server: RedisServer) -> Iterator[Start]:
 
     yield begin
     for process in started:
-        if process.process.poll() is None:
-            process.end()
+        process.end()
 
 
 @pytest.fixture

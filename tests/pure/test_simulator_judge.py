@@ -1,6 +1,7 @@
 """The simulator's judge says what Apple says: every reason, the order of reasons, bearers and bindings."""
 
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 
 import pytest
@@ -53,8 +54,6 @@ class Court:
         is_der: bool = False,
         alg: str = "ES256",
     ) -> bytes:
-        from base64 import urlsafe_b64encode
-
         def part(raw: bytes) -> bytes:
             return urlsafe_b64encode(raw).rstrip(b"=")
 

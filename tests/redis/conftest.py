@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis as redis_py
-from own_server import OwnServer
+from redis_server import RedisServer
 
 TEST_WITHIN_S = 60.0
 
@@ -31,14 +31,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.fixture
-def own_server() -> Iterator[OwnServer]:
+def own_server() -> Iterator[RedisServer]:
     """A running redis-server that no other test uses."""
     # not tmp_path: the name of a unix socket is short by law (108 bytes), and pytest's folders are not
     directory = Path(tempfile.mkdtemp(prefix="clarion-test-"))
-    server = OwnServer(directory)
+    server = RedisServer(directory, append_only=False)
     server.start()
     yield server
-    server.kill()
+    server.stop()
     shutil.rmtree(directory)
 
 

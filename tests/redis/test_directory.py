@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import redis as redis_py
-from own_server import OwnServer
+from redis_server import RedisServer
 
 from shards import directory as directory_module
 from shards import keys
@@ -109,10 +109,10 @@ async def test_a_key_that_was_unknown_works_as_soon_as_it_exists(redis_url: str)
         assert await office.directory.by_api_key("secret") == ACME
 
 
-async def test_an_unknown_key_costs_one_question(own_server: OwnServer) -> None:
+async def test_an_unknown_key_costs_one_question(own_server: RedisServer) -> None:
     async with opened(own_server.url) as office:
         assert await office.directory.by_api_key("wrong") is None
-        own_server.kill()
+        own_server.kill9()
         assert await office.directory.by_api_key("wrong") is None
         with pytest.raises(StoreUnavailable):
             await office.directory.by_api_key("another")
@@ -164,14 +164,14 @@ async def test_an_unknown_key_that_was_under_way_during_a_change_is_not_kept(
 
 
 async def test_a_lost_connection_is_made_anew_and_everything_is_forgotten(
-    own_server: OwnServer, monkeypatch: pytest.MonkeyPatch
+    own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directory_module, "RELISTEN_AFTER_S", 0.05)
     async with opened(own_server.url, following=True) as office:
         await office.tenants.create(ACME, "secret", "clarion_1")
         await soon(lambda: "acme" in office.announced)
         assert await office.directory.by_api_key("secret") == ACME
-        own_server.kill()
+        own_server.kill9()
         # while Redis is away, what is known is served; what is not known can't be
         assert await office.directory.by_api_key("secret") == ACME
         with pytest.raises(StoreUnavailable):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import redis as redis_py
 from fake_redis import HANG_UP, SILENCE, fake_redis
-from own_server import OwnServer
+from redis_server import RedisServer
 from words import all_jobs, jobs, opened, take
 
 from shards.errors import StoreRefused, StoreUnavailable
@@ -38,8 +38,8 @@ async def test_scripts_that_redis_has_forgotten_are_loaded_again(redis_url: str,
             assert all_jobs(claimed) == jobs("a", 3) + jobs("b", 3)
 
 
-async def test_a_redis_that_is_down_certainly_did_nothing(own_server: OwnServer) -> None:
-    own_server.kill()
+async def test_a_redis_that_is_down_certainly_did_nothing(own_server: RedisServer) -> None:
+    own_server.kill9()
     async with opened(own_server.url) as queue:
         with pytest.raises(StoreUnavailable, match="not reachable") as failure:
             await queue.enqueue([batch("a")])
@@ -80,7 +80,7 @@ async def test_a_redis_that_is_loading_refuses() -> None:
 
 
 @pytest.mark.parametrize("login", ["", ":wrong@"])
-async def test_a_password_that_is_missing_or_wrong_is_a_refusal(own_server: OwnServer, login: str) -> None:
+async def test_a_password_that_is_missing_or_wrong_is_a_refusal(own_server: RedisServer, login: str) -> None:
     with redis_py.Redis.from_url(own_server.url) as client:
         client.config_set("requirepass", "secret")
     async with opened(f"unix://{login}{own_server.socket}") as queue:
@@ -118,7 +118,7 @@ async def test_calls_of_several_tasks_take_turns_and_get_their_own_answers(redis
     await connection.close()
 
 
-async def test_timeouts_in_the_url_do_not_stand_in_the_way(own_server: OwnServer) -> None:
+async def test_timeouts_in_the_url_do_not_stand_in_the_way(own_server: RedisServer) -> None:
     url = f"{own_server.url}?socket_timeout=0.0001&socket_connect_timeout=9&protocol=3"
     async with opened(url) as queue:
         assert await queue.enqueue([batch("a", 1_000)]) == [None]
@@ -133,7 +133,7 @@ async def test_a_batch_that_redis_cannot_take_is_refused_alone(redis_url: str, r
     assert raw.lrange(KEYS.high, 0, -1) == [b"a", b"c"]
 
 
-async def test_a_full_redis_refuses_a_batch_whole(own_server: OwnServer) -> None:
+async def test_a_full_redis_refuses_a_batch_whole(own_server: RedisServer) -> None:
     with redis_py.Redis.from_url(own_server.url) as client:
         async with opened(own_server.url) as queue:
             client.config_set("maxmemory", 1)
@@ -145,7 +145,7 @@ async def test_a_full_redis_refuses_a_batch_whole(own_server: OwnServer) -> None
             assert await queue.enqueue([batch("a", 9_000)]) == [None]
 
 
-async def test_a_full_redis_can_still_be_emptied(own_server: OwnServer) -> None:
+async def test_a_full_redis_can_still_be_emptied(own_server: RedisServer) -> None:
     with redis_py.Redis.from_url(own_server.url) as client:
         async with opened(own_server.url) as queue:
             [earlier] = await queue.acquire([7])
@@ -161,10 +161,10 @@ async def test_a_full_redis_can_still_be_emptied(own_server: OwnServer) -> None:
             assert sorted(all_jobs(await take(queue, holding, 2))) == jobs("a", 10)
 
 
-async def test_a_listener_learns_that_its_connection_is_lost(own_server: OwnServer) -> None:
+async def test_a_listener_learns_that_its_connection_is_lost(own_server: RedisServer) -> None:
     with pytest.raises(StoreUnavailable):
         async with listening(own_server.url, ["channel"]) as messages:
-            own_server.kill()
+            own_server.kill9()
             await anext(messages)
 
 
@@ -179,3 +179,14 @@ async def test_a_rare_call_to_a_loading_redis_is_refused_too() -> None:
     async with fake_redis(lambda words: loading) as url, connect(url) as client:
         with pytest.raises(StoreRefused, match="loading"), store_errors():
             await client.get("key")
+
+
+async def test_a_redis_that_was_restarted_while_nothing_was_under_way_leaves_nobody_in_doubt(
+    own_server: RedisServer,
+) -> None:
+    async with opened(own_server.url) as queue:
+        assert await queue.enqueue([batch("one")]) == [None]
+        own_server.kill9()
+        own_server.start()
+        await asyncio.sleep(0.05)
+        assert await queue.enqueue([batch("two")]) == [None]

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import redis as redis_py
-from own_server import OwnServer
+from redis_server import RedisServer
 
 from shards import keys
 from shards.errors import AlreadyExists, NotFound, StoreUnavailable
@@ -89,10 +89,10 @@ async def test_the_number_of_shards_is_fixed_at_the_first_start(redis_url: str, 
         assert await tenants.shards() == 16
 
 
-async def test_a_redis_that_is_down_is_reported_as_unavailable(own_server: OwnServer) -> None:
+async def test_a_redis_that_is_down_is_reported_as_unavailable(own_server: RedisServer) -> None:
     async with opened(own_server.url) as tenants:
         await tenants.ping()
-        own_server.kill()
+        own_server.kill9()
         for call in (tenants.ping(), tenants.get("acme"), tenants.all(), tenants.shards()):
             with pytest.raises(StoreUnavailable):
                 await call

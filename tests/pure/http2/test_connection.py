@@ -44,7 +44,7 @@ from frame_factory import (
 from h2.errors import ErrorCodes
 
 from engine.http2.connection import DEBUG_DATA_MOST, Connection
-from engine.http2.events import Answered, GoingAway, Ponged, SettingsReceived, StreamReset
+from engine.http2.events import Answered, GoingAway, Ponged, SettingsReceived, StreamFault, StreamReset
 
 
 def test_it_begins_with_the_preface_and_its_settings() -> None:
@@ -130,6 +130,47 @@ def test_a_200_is_one_whatever_way_it_is_said(table: bool) -> None:
         data += frame(HEADERS, END_STREAM, 4 * n + 3, block[:1])
         data += frame(CONTINUATION, END_HEADERS, 4 * n + 3, block[1:])
     assert connection.receive(data) == ([*range(2 * len(blocks))], [])
+
+
+def test_before_the_table_is_off_an_answer_may_need_what_a_200_said() -> None:
+    connection = started(acknowledged=False)
+    connection.send([request(n) for n in range(4)])
+    whole = END_STREAM | END_HEADERS
+    inserts = frame(HEADERS, whole, 1, OK + b"\x40" + literal(b"x", b"y")[1:])
+    refers = frame(HEADERS, whole, 3, b"\x8c\xbe")
+    fields = ((b":status", b"400"), (b"x", b"y"))
+    assert connection.receive(inserts + refers) == ([0], [Answered(1, 400, fields, b"")])
+    # the acknowledgement ends that
+    assert connection.receive(settings_ack() + answer(5)).accepted == [2]
+    (fault,) = connection.receive(frame(HEADERS, whole, 7, b"\x8c\xbe")).events
+    assert fault == connection.fault
+
+
+@pytest.mark.parametrize("rest", [b"", bytes(9), b"\x88"])
+def test_an_answer_without_any_field_is_no_answer_whatever_follows_it(rest: bytes) -> None:
+    connection = busy(1)
+    received = connection.receive(frame(HEADERS, END_STREAM | END_HEADERS, 1) + rest)
+    assert received.accepted == []
+    assert [event.tag for event in received.events if isinstance(event, StreamFault)] == [1]
+
+
+@pytest.mark.parametrize("block", [OK, literal(b"X", b"y")])
+def test_what_comes_after_a_body_and_is_not_trailers_is_a_fault_and_leaves_nothing_behind(
+    block: bytes,
+) -> None:
+    connection = busy(1)
+    begun = frame(HEADERS, END_HEADERS, 1, OK) + frame(DATA, 0, 1, b"body")
+    received = connection.receive(begun + frame(HEADERS, END_STREAM | END_HEADERS, 1, block))
+    assert received.accepted == []
+    assert [type(event) for event in received.events] == [StreamFault]
+    assert connection._answers.partial == {}
+
+
+def test_a_cancelled_stream_leaves_nothing_behind_of_its_answer() -> None:
+    connection = busy(1)
+    connection.receive(frame(HEADERS, END_HEADERS, 1, OK) + frame(DATA, 0, 1, b"body"))
+    assert connection.cancel([1]) == [1]
+    assert connection._answers.partial == {}
 
 
 def test_an_answer_other_than_200_comes_with_its_headers_and_body() -> None:

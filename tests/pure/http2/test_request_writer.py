@@ -113,8 +113,10 @@ def test_no_more_streams_are_opened_than_there_is_room() -> None:
 
 def test_a_request_without_a_body_ends_with_its_headers() -> None:
     wire = Wire(connection=0)
-    wire.writer.send([request(n, b"") for n in range(2)], 2)
-    assert [each[:3] for each in wire.flush()] == [(HEADERS, END_HEADERS | END_STREAM, id_) for id_ in (1, 3)]
+    wire.writer.send([request(n, b"") for n in range(4)], 4)
+    assert [each[:3] for each in wire.flush()] == [
+        (HEADERS, END_HEADERS | END_STREAM, stream_id) for stream_id in (1, 3, 5, 7)
+    ]
     assert not wire.writer.unsent
 
 
@@ -182,12 +184,14 @@ def test_a_small_body_waits_until_the_connection_s_window_holds_the_whole_of_it(
 def test_a_body_larger_than_the_connection_s_window_is_begun_as_soon_as_there_is_any(
     window: int, taken: int
 ) -> None:
-    wire = Wire(connection=window, initial=10**6)
-    assert wire.send(request(1, bytes(100_000))) == taken
-    assert len(wire.server.bodies.get(1, b"")) == window
+    # with frames so large and a profile so well known that only the window is in the way
+    wire = Wire(connection=window, initial=10**6, frame=10**6)
+    wire.send(request(1, b""), request(3, b""))
+    assert wire.send(request(5, bytes(100_000))) == taken
+    assert len(wire.server.bodies.get(5, b"")) == window
     wire.writer.grow(0, 200_000)
     wire.flush()
-    assert len(wire.server.bodies.get(1, b"")) == taken * 100_000
+    assert len(wire.server.bodies.get(5, b"")) == taken * 100_000
 
 
 def test_no_body_waits_for_more_of_the_window_than_a_peer_must_leave() -> None:
@@ -283,6 +287,12 @@ def test_an_update_for_one_stream_looks_at_no_other(monkeypatch: pytest.MonkeyPa
     assert looks == 0
     wire.writer.grow(1, 1)
     assert looks == 1
+    # nor does the connection's window, once it is spent again
+    wire.writer.windows.connection = 0
+    wire.writer.resize(1)
+    assert looks == 1
+    wire.writer.grow(0, 1)
+    assert looks == 2
 
 
 def test_the_last_stream_id_is_used_and_none_after_it() -> None:
