@@ -29,11 +29,13 @@ app: Final = App(
     Options may also be given as CLARION_* variables (CLARION_REDIS_URL) or as keys of ./clarion.toml; a flag wins
     over the variable, the variable over the file.
 
-    Example: a first push, in three commands
+    A first push, in three commands:
 
         clarion run
-        clarion tenant create acme --team-id A1B2C3D4E5 --key-id F6G7H8I9J0 --key-file AuthKey.p8 --topic com.acme.app
-        clarion send --api-key clarion_… --topic com.acme.app --device-token 00fc13ad… --alert "Hello"
+        clarion tenant create acme --team-id A1B2C3D4E5 --key-id F6G7H8I9J0 \\
+            --key-file AuthKey.p8 --topic com.acme.app
+        clarion send --api-key clarion_… --topic com.acme.app \\
+            --device-token 00fc13ad… --alert "Hello"
     """,
     help_format="markdown",
     config=[Env("CLARION_", command=False), clarion_toml],

@@ -19,7 +19,7 @@ def demo(
     Starts a redis-server, a look-alike of Apple and the gateway in a temporary directory. Exit code 0 only if
     nothing was lost and nothing was sent twice.
 
-    Examples:
+    For example:
 
         clarion demo
         clarion demo --keep

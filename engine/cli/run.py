@@ -40,7 +40,7 @@ def run(
     SIGTERM stops it in order: no new requests, pushes under way are answered, the rest stays queued. A second
     SIGTERM hurries. SIGHUP replaces the processes one by one.
 
-    Examples:
+    For example:
 
         clarion run
         clarion run --bind 0.0.0.0:8080 --redis-url redis://10.0.0.5:6379/0 --workers 4
@@ -56,7 +56,7 @@ def run(
 def engine(*, store: StoreParams = _NO_STORE, engine: EngineParams = _NO_ENGINE) -> int:
     """Run the sending side only: workers that send from a Redis shared with others.
 
-    Example:
+    For example:
 
         clarion engine --redis-url redis://10.0.0.5:6379/0 --workers 8
     """
@@ -66,7 +66,7 @@ def engine(*, store: StoreParams = _NO_STORE, engine: EngineParams = _NO_ENGINE)
 def ingest(*, store: StoreParams = _NO_STORE, ingest: IngestParams = _NO_INGEST) -> int:
     """Run the API only, in front of a Redis shared with others.
 
-    Example:
+    For example:
 
         clarion ingest --redis-url redis://10.0.0.5:6379/0 --bind 0.0.0.0:8080 --ingest-processes 4
     """

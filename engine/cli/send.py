@@ -3,16 +3,14 @@
 import json
 import urllib.error
 import urllib.request
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 from engine.cli.errors import CommandError
 
 
 def send(
     *,
-    api_key: Annotated[str, Parameter(env_var="CLARION_API_KEY")],
+    api_key: str,
     device_token: str,
     topic: str,
     alert: str | None = None,
@@ -27,7 +25,7 @@ def send(
 ) -> int:
     """Send one push, and print its id. Accepted means that Redis has it, not yet that APNs does.
 
-    Examples:
+    For example:
 
         clarion send --api-key clarion_… --topic com.acme.app --device-token 00fc13ad… --alert "Hello"
         clarion send --topic com.acme.app --device-token 00fc13ad… --push-type background \\
@@ -45,6 +43,18 @@ def send(
         Text to show: short for a payload of {"aps":{"alert": TEXT}}.
     payload
         The whole payload, as a JSON object.
+    lane
+        high (the API's default) or low, for campaigns.
+    push_type
+        Apple's push type; without it, alert.
+    priority
+        10, 5 or 1.
+    expiration
+        Until when APNs may keep it, in Unix seconds; 0 for one attempt.
+    collapse_id
+        Pushes with the same one replace each other on the device.
+    environment
+        Where the device's token comes from; without it, production.
     url
         Where the gateway listens.
     """

@@ -19,7 +19,7 @@ def simulate(
     It prints where it listens, the authority to trust, and the address of its control door: POST /teams tells it a
     team's public key, POST /script makes it fail on purpose, GET /ledger says what it has seen.
 
-    Example:
+    For example:
 
         clarion simulate --rtt-ms 50
 

@@ -43,7 +43,7 @@ def create(
 ) -> None:
     """Create a tenant, and show its API key: once, since only a hash of it is kept.
 
-    Example:
+    For example:
 
         clarion tenant create acme --team-id A1B2C3D4E5 --key-id F6G7H8I9J0 \\
             --key-file AuthKey_F6G7H8I9J0.p8 --topic com.acme.app
@@ -96,7 +96,7 @@ def create(
 def show(*, store: StoreParams = _NO_STORE) -> None:
     """List the tenants.
 
-    Example:
+    For example:
 
         clarion tenant list
     """

@@ -31,12 +31,13 @@ class DemoFailed(Exception):
 
 
 class Stage:
-    """Addresses of the running parts; ``api_keys`` are by tenant id."""
+    """Addresses of the running parts; ``api_keys`` are by tenant id, ``gateway`` is the process that runs now."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.teams: list[MadeUpTeam] = []
         self.api_keys: dict[str, str] = {}
+        self.gateway: subprocess.Popen[bytes] | None = None
         self.apns_port, self.control_port, self.http_port = _free_ports(3)
 
     @property
@@ -48,6 +49,10 @@ class Stage:
         return f"http://127.0.0.1:{self.control_port}"
 
     @property
+    def simulator_dir(self) -> Path:
+        return self.directory / "simulator"
+
+    @property
     def data_dir(self) -> Path:
         return self.directory / "gateway"
 
@@ -56,40 +61,46 @@ class Stage:
 async def set_up(directory: Path, tenants: int) -> AsyncIterator[Stage]:
     """Start everything, and end it in reverse order. Raises DemoFailed."""
     stage = Stage(directory)
-    tls_dir = directory / "simulator"
     async with contextlib.AsyncExitStack() as running:
         simulator = _start(
             stage,
             "simulator",
-            *("-m", "engine", "simulate"),
+            *("simulate", "--data-dir", str(stage.simulator_dir)),
             *("--port", str(stage.apns_port)),
             *("--control-port", str(stage.control_port)),
-            *("--data-dir", str(tls_dir)),
         )
         running.callback(_end, simulator)
         await _until_ok(f"{stage.control_url}/livez", stage, "simulator", simulator)
-        ca_file = await _ca_file(stage)
-        gateway = _start(
-            stage,
-            "gateway",
-            *("-m", "engine", "run"),
-            *("--data-dir", str(stage.data_dir)),
-            *("--bind", f"127.0.0.1:{stage.http_port}"),
-            *("--apns-production-url", f"https://localhost:{stage.apns_port}"),
-            *("--apns-ca-file", str(ca_file)),
-        )
-        running.callback(_end, gateway)
-        await _until_ok(f"{stage.http_url}/readyz", stage, "gateway", gateway)
-        await _create_tenants(stage, tenants)
-        yield stage
+        async with gateway(stage):
+            await _create_tenants(stage, tenants)
+            yield stage
+
+
+@asynccontextmanager
+async def gateway(stage: Stage) -> AsyncIterator[subprocess.Popen[bytes]]:
+    """Run the gateway on the stage's data directory. Raises DemoFailed."""
+    process = _start(
+        stage,
+        "gateway",
+        *("run", "--data-dir", str(stage.data_dir)),
+        *("--bind", f"127.0.0.1:{stage.http_port}"),
+        *("--apns-production-url", f"https://localhost:{stage.apns_port}"),
+        *("--apns-ca-file", str(stage.simulator_dir / "ca.pem")),
+    )
+    stage.gateway = process
+    try:
+        await _until_ok(f"{stage.http_url}/readyz", stage, "gateway", process)
+        yield process
+    finally:
+        _end(process)
 
 
 def _start(stage: Stage, name: str, *arguments: str) -> subprocess.Popen[bytes]:
     # without the caller's CLARION_* settings, which are meant for a gateway of theirs
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CLARION_")}
-    with (stage.directory / f"{name}.log").open("wb") as log:
+    with (stage.directory / f"{name}.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, *arguments],
+            [sys.executable, "-m", "engine", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -121,10 +132,6 @@ async def _until_ok(url: str, stage: Stage, name: str, process: subprocess.Popen
                 last = (stage.directory / f"{name}.log").read_text(errors="replace").strip().splitlines()[-3:]
                 raise DemoFailed(f"the {name} did not come up: {' / '.join(last) or 'it said nothing'}")
             await asyncio.sleep(0.05)
-
-
-async def _ca_file(stage: Stage) -> Path:
-    return stage.directory / "simulator" / "ca.pem"
 
 
 async def _create_tenants(stage: Stage, number: int) -> None:

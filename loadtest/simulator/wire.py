@@ -71,8 +71,8 @@ class AppleConnection(H2Connection):
 
     @property
     def open_inbound_streams(self) -> int:
-        """None, for h2; see above."""
-        return 0
+        """None, for h2; see above. One less than none, since h2 adds one and a limit may be 0."""
+        return -1
 
     def sweep(self) -> None:
         """Forget closed streams. Once per batch is enough; the cost is that of the streams open then."""
