@@ -87,7 +87,7 @@ async def _serve(
     # what exists now lives as long as the process: the collector need not walk it again and again
     gc.collect()
     gc.freeze()
-    LOG.info("listening, pid %d", os.getpid())
+    LOG.info("listening on http://%s:%d", *listener.getsockname()[:2])
     while not stop.is_set():
         pulse()
         await _wait(stop, PULSE_EVERY_S)

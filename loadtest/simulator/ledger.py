@@ -6,7 +6,7 @@ whose answer was withheld or died with its connection is accepted all the same.
 
 Held in columns, for a million attempts and more: an apns-id is one 128-bit integer in one dict, everything
 else is a cell in an `array`, repeated strings are numbered once. Attempts of one id are linked from the
-last back to the first. A million entries take about 180 MB. Device tokens are not kept, only 64 bits of a
+last back to the first. A million entries take about 200 MB. Device tokens are not kept, only 64 bits of a
 hash, so that a ledger written to a file gives nobody's device away.
 """
 

@@ -82,10 +82,6 @@ class Registry:
         """The key of this team with this id."""
         return self._keys.get((team_id, key_id))
 
-    def key_ids(self) -> list[tuple[str, str]]:
-        """Every registered (team id, key id), in order of registration."""
-        return list(self._keys)
-
     def tell(self, device: Device) -> None:
         """Set the fate of a device token, whatever it was before."""
         self._devices[device.token.lower().encode()] = device

@@ -215,10 +215,8 @@ class Session:
         if is_cut_short:
             # RFC 9113 section 8.1: an early answer may ask the client not to send the rest.
             line.engine.reset_stream(stream_id, ErrorCodes.NO_ERROR)
-        if verdict.status == 200 and not self._warm:
-            self._warm = True
-            line.change_limit(self._world.options.streams_max)
-        elif self.binding.wedged and line.limit != 1:
+        self._warm_up(verdict)
+        if self.binding.wedged and line.limit != 1:
             # Seen with the first expired provider token: jchambers/pushy issue 476.
             self._lower_limit(1)
 
@@ -231,6 +229,10 @@ class Session:
         half = len(body) // 2
         parts = (body[:half], body[half:]) if shape.data_frames == 2 else (body,) if body else ()
         self._line.answer(stream_id, verdict.status, stream.apns_id, parts)
+        self._warm_up(verdict)
+
+    def _warm_up(self, verdict: Verdict) -> None:
+        """The first accepted push opens the connection to many streams."""
         if verdict.status == 200 and not self._warm:
             self._warm = True
             self._line.change_limit(self._world.options.streams_max)

@@ -22,7 +22,6 @@ from loadtest.sink.protocol import SinkProtocol
 
 COUNT = struct.Struct("<Q")
 STREAMS = 1000
-START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 SHUTDOWN_TIMEOUT_S = 1.0
 BACKLOG = 1024

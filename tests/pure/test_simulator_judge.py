@@ -1,6 +1,5 @@
 """The simulator's judge says what Apple says: every reason, the order of reasons, bearers and bindings."""
 
-import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 
@@ -28,7 +27,7 @@ class Court:
         self.registry = Registry("production")
         self.bearers = Bearers(self.registry)
         self.binding = Binding()
-        self.keys = {}
+        self.keys: dict[str, ec.EllipticCurvePrivateKey] = {}
         for team_id, key_id in (("TEAM000001", "KEY0000001"), ("TEAM000002", "KEY0000002")):
             self.add(team_id, key_id)
         # ECDSA draws a number for each signature, so a token that is made again is another token.
@@ -268,10 +267,6 @@ def test_an_expired_token_wedges_the_connection_for_good(court: Court) -> None:
 def test_a_bearer_is_verified_once(court: Court) -> None:
     token = court.token()
     assert court.bearers.read(token) is court.bearers.read(token)
-    started_s = time.perf_counter()
-    for _ in range(1000):
-        court.bearers.read(token)
-    assert time.perf_counter() - started_s < 0.05
     assert court.bearers.read(b"bearer a.b.c") == Bearer(None)
 
 

@@ -9,17 +9,18 @@ import asyncio
 import json
 import ssl
 import uuid
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h2.events
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.settings import SettingCodes
+from h2.connection import ConnectionInputs, ConnectionState, H2Connection
+from h2.settings import SettingCodes, Settings
 
 TOKEN = "ab" * 32
 PAYLOAD = b'{"aps":{"alert":"hello"}}'
@@ -76,12 +77,18 @@ class PushClient(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        # h2 reads nothing more after a GOAWAY, but answers up to its last stream id are still to come.
+        machine = self.h2.state_machine
+        opened = ConnectionState.CLIENT_OPEN
+        row = {(opened, ConnectionInputs.RECV_GOAWAY): (None, opened)}
+        machine._transitions = {**machine._transitions, **row}
         self.answers: dict[int, Answer] = {}
         self.order: list[int] = []
         self.resets: list[tuple[int, int]] = []
         self.limits: list[int] = []
         self.goaways: list[tuple[int, int, bytes]] = []
         self.window_updates: list[int] = []
+        self.pongs: list[bytes] = []
         self.is_lost = False
         self.authorization: str | None = None
         self._transport: asyncio.Transport | None = None
@@ -90,11 +97,10 @@ class PushClient(asyncio.Protocol):
 
     @classmethod
     async def connect(
-        cls, port: int, ca_file: Path, settings: Mapping[int, int] | None = None
+        cls, port: int, ca_file: Path, settings: Mapping[SettingCodes, int] | None = None
     ) -> "PushClient":
         client = cls()
-        for code, value in (settings or {}).items():
-            client.h2.local_settings[SettingCodes(code)] = value
+        client.h2.local_settings = Settings(client=True, initial_values=dict(settings or {}))
         context = ssl.create_default_context(cafile=str(ca_file))
         context.set_alpn_protocols(["h2"])
         loop = asyncio.get_running_loop()
@@ -162,8 +168,7 @@ class PushClient(asyncio.Protocol):
         return self.answers[stream_id]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self.h2.initiate_connection()
         self.flush()
 
@@ -192,20 +197,20 @@ class PushClient(asyncio.Protocol):
                 self.answers[event.stream_id] = self._open.pop(event.stream_id)
                 self.order.append(event.stream_id)
             case h2.events.StreamReset(remote_reset=True):
-                self.resets.append((event.stream_id, int(event.error_code)))
+                self.resets.append((event.stream_id, int(event.error_code or 0)))
             case h2.events.RemoteSettingsChanged():
                 changed = event.changed_settings.get(SettingCodes.MAX_CONCURRENT_STREAMS)
                 if changed is not None:
                     self.limits.append(changed.new_value)
             case h2.events.ConnectionTerminated():
                 self.goaways.append(
-                    (event.last_stream_id or 0, int(event.error_code), event.additional_data or b"")
+                    (event.last_stream_id or 0, int(event.error_code or 0), event.additional_data or b"")
                 )
+            case h2.events.PingAckReceived():
+                self.pongs.append(event.ping_data or b"")
             case h2.events.WindowUpdated(stream_id=0):
                 self.window_updates.append(event.delta)
 
 
 def _base64(raw: bytes) -> bytes:
-    from base64 import urlsafe_b64encode
-
     return urlsafe_b64encode(raw).rstrip(b"=")

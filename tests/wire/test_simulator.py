@@ -16,7 +16,7 @@ from loadtest.simulator.registry import Device, Team
 from loadtest.simulator.server import Simulator, SimulatorOptions
 
 SIGNER = Signer()
-Test = Callable[[], Coroutine[None, None, None]]
+Run = Callable[[Coroutine[None, None, None]], None]
 
 
 class Clock:
@@ -41,21 +41,19 @@ def team(signer: Signer) -> Team:
     )
 
 
-async def connect(sim: Simulator, settings: dict[int, int] | None = None) -> PushClient:
+async def connect(sim: Simulator, settings: dict[SettingCodes, int] | None = None) -> PushClient:
     client = await PushClient.connect(sim.port, sim.ca_file, settings)
     client.authorization = SIGNER.bearer(time.time())
     return client
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Coroutine[None, None, None]], None]]:
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """Runs a coroutine on each of the two loops."""
     yield asyncio.run if request.param == "asyncio" else uvloop.run
 
 
-def test_a_good_push_is_accepted_and_in_the_ledger(
-    run: Callable[[Coroutine[None, None, None]], None],
-) -> None:
+def test_a_good_push_is_accepted_and_in_the_ledger(run: Run) -> None:
     async def scenario() -> None:
         async with simulator() as sim, await connect(sim) as client:
             apns_id = str(uuid.uuid4())
@@ -128,15 +126,16 @@ def test_a_thousand_streams_at_once_are_accepted() -> None:
     async def scenario() -> None:
         async with simulator() as sim, await connect(sim) as client:
             await client.push()
+            body = b"x" * 60
             for _ in range(1000):
-                client.open()
+                client.open(body=body)
             client.flush()
             await client.until(lambda: len(client.answers) == 1001)
             assert client.resets == []
             assert sim.ledger.accepted_distinct == 1001
             # The window came back in steps of just over half of 65,535 bytes.
             await client.until(lambda: bool(client.window_updates))
-            assert all(32_767 < step < 32_767 + len(PAYLOAD) + 1 for step in client.window_updates)
+            assert all(32_767 < step < 32_767 + len(body) + 1 for step in client.window_updates)
 
     asyncio.run(scenario())
 
@@ -259,9 +258,7 @@ def test_a_new_token_within_twenty_minutes_is_refused_with_429() -> None:
     asyncio.run(scenario())
 
 
-def test_an_injected_round_trip_delays_and_keeps_the_order(
-    run: Callable[[Coroutine[None, None, None]], None],
-) -> None:
+def test_an_injected_round_trip_delays_and_keeps_the_order(run: Run) -> None:
     async def scenario() -> None:
         async with simulator(rtt_s=0.1) as sim, await connect(sim) as client:
             started_s = time.monotonic()
@@ -297,7 +294,7 @@ def test_what_was_under_way_when_the_client_died_still_arrives() -> None:
 
 def test_an_error_body_waits_for_the_clients_window() -> None:
     async def scenario() -> None:
-        settings = {int(SettingCodes.INITIAL_WINDOW_SIZE): 0}
+        settings = {SettingCodes.INITIAL_WINDOW_SIZE: 0}
         async with simulator() as sim, await connect(sim, settings) as client:
             stream_id = client.open(token="zz")
             client.flush()
@@ -326,9 +323,7 @@ def test_a_client_that_breaks_the_protocol_is_told_and_noted() -> None:
     asyncio.run(scenario())
 
 
-def test_stopping_with_pushes_in_flight_leaves_nothing_behind(
-    run: Callable[[Coroutine[None, None, None]], None],
-) -> None:
+def test_stopping_with_pushes_in_flight_leaves_nothing_behind(run: Run) -> None:
     async def scenario() -> None:
         sim = simulator(rtt_s=0.2)
         await sim.start()

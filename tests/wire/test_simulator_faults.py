@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 from h2.errors import ErrorCodes
-from push_client import TOPIC, PushClient, Signer
+from push_client import PAYLOAD, TOPIC, PushClient, Signer
 
 from loadtest.simulator.registry import Team
 from loadtest.simulator.server import Simulator, SimulatorOptions
@@ -225,14 +225,15 @@ def test_the_connection_window_can_be_withheld_and_given_back() -> None:
     async def scenario() -> None:
         async with simulator() as sim, await warm(sim) as client:
             sim.script([{"times": 1, "then": [{"do": "withhold_window", "for_s": 0.3}]}])
+            await client.push()
             body = b"x" * 4000
             for _ in range(15):
                 client.open(body=body)
             client.flush()
-            await client.until(lambda: len(client.answers) == 16)
+            await client.until(lambda: len(client.answers) == 17)
             assert client.window_updates == []
             await client.until(lambda: bool(client.window_updates))
-            assert sum(client.window_updates) == 15 * 4000 + 25
+            assert sum(client.window_updates) == 15 * 4000 + 2 * len(PAYLOAD)
             assert (await client.push(body=body)).status == 200
 
     asyncio.run(scenario())

@@ -1,0 +1,101 @@
+"""When a pool opens a link, and what becomes of one that does not get on, as tables."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.policy.links import (
+    Care,
+    End,
+    LinkFacts,
+    LinkOptions,
+    PoolFacts,
+    care,
+    end_of,
+    wants_link,
+)
+
+OPTIONS = LinkOptions(most=3, full_s=0.05, apart_s=0.25, steady_s=10, silent_s=10, stuck_s=30, faults_most=20)
+FULL = PoolFacts(waiting=10, links=1, opening=0, full_for_s=1.0, since_opening_s=1.0)
+WELL = LinkFacts(silent_s=0.0, pinged=False, unanswered=False, stuck_s=0.0, faults=0)
+
+
+@pytest.mark.parametrize(
+    ("facts", "wants"),
+    [
+        ({}, True),
+        ({"waiting": 0}, False),
+        ({"opening": 1}, False),
+        ({"links": 2}, True),
+        ({"links": 3}, False),
+        ({"links": 4}, False),
+        ({"full_for_s": 0.049}, False),
+        ({"full_for_s": 0.05}, True),
+        ({"since_opening_s": 0.249}, False),
+        ({"since_opening_s": 0.25}, True),
+        ({"links": 0}, True),
+        ({"links": 0, "full_for_s": 0.0}, True),
+        ({"links": 0, "since_opening_s": float("inf")}, True),
+        ({"links": 0, "opening": 1}, False),
+        ({"links": 0, "waiting": 0}, False),
+        # a link that is lost as soon as it is opened is not replaced at once either
+        ({"links": 0, "since_opening_s": 0.1}, False),
+    ],
+)
+def test_a_pool_wants_a_link(facts: dict[str, Any], wants: bool) -> None:
+    assert wants_link(FULL._replace(**facts), OPTIONS) is wants
+
+
+@given(
+    waiting=st.integers(0, 9), links=st.integers(0, 9), opening=st.integers(0, 2), times_s=st.floats(0, 100)
+)
+def test_no_pool_ever_opens_two_links_at_once_or_more_than_the_most(
+    waiting: int, links: int, opening: int, times_s: float
+) -> None:
+    if wants_link(PoolFacts(waiting, links, opening, times_s, times_s), OPTIONS):
+        assert waiting and not opening and links < OPTIONS.most
+
+
+@pytest.mark.parametrize(
+    ("proved", "lived_s", "end"),
+    [
+        (False, 0.0, End.UNPROVED),
+        (False, 10_000.0, End.UNPROVED),
+        (True, 0.0, End.SOON),
+        (True, 9.9, End.SOON),
+        (True, 10.0, End.STEADY),
+        (True, 10_000.0, End.STEADY),
+    ],
+)
+def test_how_a_link_ended(proved: bool, lived_s: float, end: End) -> None:
+    assert end_of(proved, lived_s, OPTIONS) is end
+
+
+@pytest.mark.parametrize(
+    ("facts", "done"),
+    [
+        ({}, Care.NOTHING),
+        ({"silent_s": 4.9}, Care.NOTHING),
+        ({"silent_s": 5.0}, Care.PING),
+        ({"silent_s": 5.0, "pinged": True}, Care.NOTHING),
+        ({"silent_s": 9.9, "pinged": True}, Care.NOTHING),
+        ({"silent_s": 10.0, "pinged": True}, Care.ABORT),
+        ({"silent_s": 10.0}, Care.ABORT),
+        ({"unanswered": True}, Care.RETIRE),
+        ({"stuck_s": 29.9}, Care.NOTHING),
+        ({"stuck_s": 30.0}, Care.RETIRE),
+        ({"faults": 19}, Care.NOTHING),
+        ({"faults": 20}, Care.RETIRE),
+        ({"faults": 20, "silent_s": 10.0}, Care.ABORT),
+        ({"unanswered": True, "silent_s": 5.0}, Care.RETIRE),
+    ],
+)
+def test_the_care_of_a_link(facts: dict[str, Any], done: Care) -> None:
+    assert care(WELL._replace(**facts), OPTIONS) is done
+
+
+def test_what_is_under_way_is_given_up_only_for_silence() -> None:
+    facts = WELL._replace(unanswered=True, stuck_s=1e6, faults=10**6)
+    assert care(facts, OPTIONS) is not Care.ABORT

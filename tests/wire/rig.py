@@ -1,0 +1,206 @@
+"""A pool or a bare link against the simulator, on one event loop, with clocks that a test may move.
+
+The receiver of outcomes is the worker's own ``Fates``, so what a claim comes to is what Redis would be told.
+"""
+
+import asyncio
+import itertools
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from engine.apns.bearer import Bearer, load_p8
+from engine.apns.headers import Held, ProfileBook
+from engine.link.dial import Endpoint, dial, endpoint, tls_context
+from engine.link.link import Link, Outcomes
+from engine.link.pool import Pool, PoolKey
+from engine.policy.links import LinkOptions
+from engine.policy.retry import RetryOptions
+from engine.worker.fates import Fates
+from engine.worker.hand import Claim, Hand, HeldRun
+from loadtest.simulator.server import Simulator, SimulatorOptions, Team
+from loadtest.teams import MadeUpTeam, make_team
+from shards.job import Job, decode_job, new_ids
+from shards.queue import Holding
+
+WAIT_S = 10.0
+PAYLOAD = b'{"aps":{"alert":"hello"}}'
+
+_numbers = itertools.count()
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    """Run a scenario on the loop that a worker has; what its callbacks raise fails the test."""
+    unseen: list[dict[str, Any]] = []
+
+    async def guarded() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: unseen.append(context))
+        async with asyncio.timeout(3 * WAIT_S):
+            await scenario()
+
+    uvloop.run(guarded())
+    assert unseen == []
+
+
+async def until(holds: Callable[[], Any], what: Callable[[], Any] = lambda: "") -> None:
+    """Wait until it holds; a test that fails here shows ``what`` it last saw."""
+    deadline_s = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline_s, what()
+        await asyncio.sleep(0.002)
+
+
+def job(team: MadeUpTeam, **fields: Any) -> Job:
+    number = next(_numbers)
+    # an id keeps all but the last bits of its randomness
+    [apns_id] = new_ids(1_700_000_000_000, (number << 16).to_bytes(10))
+    plain = {"id": apns_id, "device_token": b"%064x" % number, "topic": team.topic, "payload": PAYLOAD}
+    return Job(**{**plain, **fields})
+
+
+class Clock:
+    """A clock that runs, and that a test may put forward."""
+
+    def __init__(self, reads: Callable[[], float]) -> None:
+        self._reads = reads
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return self._reads() + self.ahead_s
+
+
+class Watcher:
+    """The owner of a bare link: keeps what it is told, and how often."""
+
+    def __init__(self) -> None:
+        self.accepted: list[Held] = []
+        self.others: Outcomes = []
+        self.writables = 0
+        self.closes = 0
+
+    def outcomes(self, link: Link, accepted: list[Held], others: Outcomes) -> None:
+        self.accepted += accepted
+        self.others += others
+
+    def writable(self, link: Link) -> None:
+        self.writables += 1
+
+    def closed(self, link: Link) -> None:
+        self.closes += 1
+
+    def said(self) -> list[Any]:
+        return [outcome for _, outcome in self.others]
+
+
+class Rig:
+    """``async with Rig() as rig``: a simulator with teams, and what can be pushed to it with."""
+
+    def __init__(self, teams: int = 1, tls_dir: Path | None = None, **options: Any) -> None:
+        self.clock, self.wall = Clock(time.monotonic), Clock(time.time)
+        self.simulator = Simulator(SimulatorOptions(tls_dir=tls_dir, **options), clock=self.wall)
+        self.teams = [make_team(number) for number in range(teams)]
+        self.finished: list[Claim] = []
+        self.hand = Hand(1_000_000, self.finished.append)
+        self.fates = Fates(self.hand, RetryOptions(), lambda: None, wall=self.wall)
+        self.pools: list[Pool] = []
+        self.answer_deadline_s = 30.0
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> "Rig":
+        await self._stack.enter_async_context(self.simulator)
+        for team in self.teams:
+            self.simulator.register(
+                Team(
+                    team_id=team.team_id,
+                    key_id=team.key_id,
+                    public_key_pem=team.public_key_pem,
+                    topics=(team.topic,),
+                )
+            )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for pool in self.pools:
+            pool.abort()
+        await until(lambda: not any(pool.links for pool in self.pools), lambda: self.pools)
+        await self._stack.aclose()
+
+    @property
+    def at(self) -> Endpoint:
+        return endpoint(f"https://localhost:{self.simulator.port}")
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        return tls_context(self.simulator.ca_file)
+
+    def bearer(self, team: int = 0) -> Bearer:
+        made = self.teams[team]
+        return Bearer(load_p8(made.private_key_pem), made.team_id, made.key_id)
+
+    def pool(self, team: int = 0, at: Endpoint | None = None, **options: Any) -> Pool:
+        """A pool that is tended every 10 ms, as a worker does twice a second."""
+        bearer = self.bearer(team)
+        made = self.teams[team]
+        pool = Pool(
+            PoolKey("production", made.team_id, made.key_id, bearer.fingerprint),
+            at or self.at,
+            self.context,
+            bearer,
+            self.fates,
+            LinkOptions(**{"apart_s": 0.02, "full_s": 0.02, "redial_first_s": 0.05, **options}),
+            clock=self.clock,
+            wall=self.wall,
+        )
+        self.pools.append(pool)
+        self._tend(pool)
+        return pool
+
+    def _tend(self, pool: Pool) -> None:
+        pool.tend(self.answer_deadline_s)
+        timer = asyncio.get_running_loop().call_later(0.01, self._tend, pool)
+        self._stack.callback(timer.cancel)
+
+    def held(self, number: int, team: int = 0, **fields: Any) -> tuple[Claim, list[Held]]:
+        """A claim of so many jobs, taken in hand."""
+        claim = Claim(Holding(0, 1), f"1:{next(_numbers)}", number)
+        self.hand.take(claim)
+        run = HeldRun(claim, "high", f"tenant-{team}")
+        return claim, [(job(self.teams[team], **fields), run) for _ in range(number)]
+
+    def push(self, pool: Pool, number: int, team: int = 0, **fields: Any) -> tuple[Claim, list[str]]:
+        """Hand so many jobs to a pool; returns their claim and their ids."""
+        claim, held = self.held(number, team, **fields)
+        pool.add(held)
+        pool.pump()
+        return claim, ids(held)
+
+    async def link(self, watcher: Watcher, team: int = 0) -> Link:
+        """A link of its own, without a pool."""
+
+        def make() -> Link:
+            token, issued_s = self.bearer(team).token(self.wall())
+            return Link(watcher, ProfileBook(self.at.authority, token), issued_s, self.clock)
+
+        link = await dial(self.at, self.context, make, lambda n: 0)
+        self._stack.callback(link.abort)
+        return link
+
+    def times_accepted(self, pushed: list[str]) -> set[int]:
+        return {self.simulator.ledger.accepted(apns_id) for apns_id in pushed}
+
+    def times_tried(self, pushed: list[str]) -> set[int]:
+        return {self.simulator.ledger.attempt_count(apns_id) for apns_id in pushed}
+
+
+def ids(held: list[Held]) -> list[str]:
+    return [entry[0].id.decode() for entry in held]
+
+
+def retried(claim: Claim) -> list[str]:
+    """The ids of a claim's jobs that are to be tried again later."""
+    return [decode_job(retry.job).id.decode() for retry in claim.retries]
