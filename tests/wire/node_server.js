@@ -29,7 +29,7 @@ const SETTINGS = {
 // waiting below 0, and a header table that shrinks, goes and comes back.
 const CHANGES = [
   { maxConcurrentStreams: 1 },
-  { maxConcurrentStreams: 500, initialWindowSize: 100 },
+  { maxConcurrentStreams: 60, initialWindowSize: 100 },
   { headerTableSize: 128 },
   { initialWindowSize: 0 },
   { initialWindowSize: 70000, maxFrameSize: 32768 },

@@ -44,7 +44,7 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
             await scenario()
 
     uvloop.run(guarded())
-    assert unseen == []
+    assert not unseen, unseen
 
 
 async def until(holds: Callable[[], Any], what: Callable[[], Any] = lambda: "") -> None:

@@ -187,10 +187,10 @@ def test_node_may_change_its_settings_all_the_time(tls: TLSFiles) -> None:
         tag for tag, fate in client.fates.items() if fate == StreamReset(tag, ErrorCodes.REFUSED_STREAM)
     ]
     assert client.count(200) == counts["total"] == 3_000 - len(refused)
-    assert len(refused) < 500
+    assert len(refused) < 1_500
     limits = {change[3] for change in client.settings if 3 in change}
-    assert {0, 1, 20, 500} <= limits
-    assert counts["settingsAcknowledged"] >= 30
+    assert {0, 1, 20, 60} <= limits
+    assert counts["settingsAcknowledged"] >= 15
 
 
 def test_node_takes_bodies_in_pieces_of_a_small_window(tls: TLSFiles) -> None:

@@ -150,6 +150,7 @@ def test_a_push_without_an_answer_is_cancelled_and_its_place_is_free_on_both_sid
             rig.simulator.script([{"match": {"nth": 1}, "then": [{"do": "silence"}]}])
             _, [silent, following] = rig.held(2)
             link.send([silent], 1)
+            await until(lambda: len(rig.simulator.ledger) == 1)
             link.overdue(30.0)
             assert link.room() == 0
             rig.clock.ahead_s += 29.0
@@ -160,7 +161,7 @@ def test_a_push_without_an_answer_is_cancelled_and_its_place_is_free_on_both_sid
             assert watcher.others == [(silent, OVERDUE)]
             assert link.room() == 1
             link.send([following], 1)
-            await until(lambda: watcher.accepted == [following], lambda: (link, link.farewell, watcher.others))
+            await until(lambda: watcher.accepted == [following], lambda: link)
             assert watcher.closes == 0
 
     run(scenario)
@@ -205,15 +206,15 @@ def test_a_connection_that_ends_leaves_what_was_under_way_in_doubt_and_is_report
     run(scenario)
 
 
-def test_nothing_is_taken_after_the_peer_ended_its_side() -> None:
+def test_nothing_is_taken_from_the_moment_in_which_the_peer_ended_its_side() -> None:
     async def scenario() -> None:
         async with Rig() as rig:
             watcher = Watcher()
             link = await proved(rig, watcher)
             link.eof_received()
-            assert (link.usable, link.room()) == (False, 0)
-            _, held = rig.held(1)
-            assert link.send(held, 1) == 0
+            assert (link.usable, link.room(), watcher.closes) == (False, 0, 0)
+            await until(lambda: watcher.closes)
+            assert link.phase is Phase.CLOSED
 
     run(scenario)
 

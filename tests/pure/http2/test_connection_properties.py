@@ -5,9 +5,19 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from frame_factory import PROFILE, frame, ping, request, reset, settings, settings_ack, window_update
+from frame_factory import (
+    PROFILE,
+    frame,
+    ping,
+    request,
+    reset,
+    settings,
+    settings_ack,
+    unhurried,
+    window_update,
+)
 from h2_server import CLIENT_VERBS, SERVER_VERBS, Client, H2Server, plans
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -23,7 +33,7 @@ OTHER = Profile(
 BODIES = (0, 2, 200, 4_096, 20_000, 40_000, 65_535, 70_000)
 FRAME_MOST = 9 + 16_384
 
-plain = examples(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+plain = examples(unhurried, max_examples=150)
 
 
 def new_request(tag: int, one: int, two: int) -> Request:
@@ -74,7 +84,8 @@ def test_whatever_a_legal_server_does_each_request_has_one_fate_and_the_server_n
 
 def finish(client: Client, server: H2Server) -> None:
     """The server lets everything through, then answers what is left."""
-    server.h2.update_settings({3: 100, 4: 1_000_000})
+    talk(client, server)
+    server.announce({3: 100, 4: 1_000_000})
     talk(client, server)
     last = [new_request(len(client.sent) + n, 2 * n, n) for n in range(8)]
     for _ in range(60):
@@ -178,7 +189,7 @@ def check_books(connection: Connection, streams: int, accepted: list[Any], event
 
 def legal_bytes(plan: list[tuple[str, int, int, int]], streams: int = 12) -> bytes:
     """What a server says that has heard of all streams, and hears nothing of the client after that."""
-    server, client = H2Server(), Connection()
+    server, client = H2Server(patient=False), Connection()
     server.hear(client.take_output())
     client.receive(server.say())
     assert client.send([request(n) for n in range(streams)]) == streams

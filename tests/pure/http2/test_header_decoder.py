@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from frame_factory import block_of, literal
+from frame_factory import block_of, literal, unhurried
 from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +58,7 @@ def test_a_table_size_above_the_announced_one_can_not_be_decoded() -> None:
 
 
 @given(st.lists(st.lists(st.tuples(st.sampled_from([b"x", b"date", b":status"]), st.binary(max_size=30)))))
+@unhurried
 def test_what_another_encoder_says_arrives_with_and_without_its_table(
     blocks: list[list[tuple[bytes, bytes]]],
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_block_that_is_not_hpack_is_a_value_error_and_nothing_else(
 
 
 @given(st.binary(max_size=60), st.booleans())
+@unhurried
 def test_any_bytes_are_header_fields_or_a_value_error(block: bytes, self_contained: bool) -> None:
     try:
         fields = decoder(self_contained=self_contained).decode(block)

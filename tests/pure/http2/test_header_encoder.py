@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from frame_factory import unhurried
 from hpack import Decoder
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +75,7 @@ steps = st.lists(
 
 
 @given(profiles, steps)
+@unhurried
 def test_whatever_is_sent_renewed_and_resized_arrives_as_it_left(some: list[Profile], plan: list) -> None:  # type: ignore[type-arg]
     peer = Peer()
     for verb, number, value, extra in plan:

@@ -11,6 +11,7 @@ from frame_factory import (
     MAX_FRAME_SIZE,
     WINDOW,
     WINDOW_MOST,
+    unhurried,
 )
 from h2.errors import ErrorCodes
 from hypothesis import given
@@ -65,6 +66,7 @@ def test_a_later_value_replaces_an_earlier_one_also_within_a_frame() -> None:
     st.sampled_from([0, HEADER_TABLE_SIZE, 6, 7, 8, 9, 16, 0x1A1A, 0xFFFF]),
     st.integers(0, 2**32 - 1),
 )
+@unhurried
 def test_settings_that_are_not_limits_of_ours_change_nothing(code: int, value: int) -> None:
     peer = PeerSettings()
     peer.apply([(code, value)])

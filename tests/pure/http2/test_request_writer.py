@@ -16,6 +16,7 @@ from frame_factory import (
     WINDOW,
     Server,
     request,
+    unhurried,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +82,7 @@ sizes = st.sampled_from([0, 1, 126, 127, 128, 254, 255, 382, 383, 510, 511, 512,
 
 
 @given(st.lists(st.tuples(sizes, sizes, st.sampled_from([0, 1, 200]), st.booleans()), max_size=6))
+@unhurried
 def test_fields_of_any_length_arrive_as_they_left(shapes: list[tuple[int, int, int, bool]]) -> None:
     wire = Wire()
     requests = [

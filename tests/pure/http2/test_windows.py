@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from frame_factory import WINDOW, WINDOW_MOST
+from frame_factory import WINDOW, WINDOW_MOST, unhurried
 from h2.errors import ErrorCodes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,6 +96,7 @@ def test_more_than_the_receive_window_is_a_fault() -> None:
 
 
 @given(st.lists(st.integers(0, 16_384)))
+@unhurried
 def test_what_is_returned_is_what_was_taken_but_for_less_than_half(sizes: list[int]) -> None:
     received, outstanding = ReceiveWindow(), 0
     for size in sizes:
