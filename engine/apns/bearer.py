@@ -14,6 +14,7 @@ Nothing here reads a clock: ``now_s`` is wall-clock time in seconds.
 """
 
 import base64
+import hashlib
 import json
 from typing import Final
 
@@ -21,7 +22,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 GRID_S: Final = 25 * 60
 PIN_S: Final = 50 * 60
@@ -58,6 +59,8 @@ class Bearer:
         self._key = key
         self._team_id = team_id
         self._key_id = key_id
+        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self.fingerprint: Final = hashlib.sha256(public).hexdigest()[:16]
         self._issued_s = -1
         self._token = b""
 

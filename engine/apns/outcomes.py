@@ -7,9 +7,13 @@ it, or IN_DOUBT. ``certainty`` functions are the only place where that is decide
 
 import json
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from h2.errors import ErrorCodes
+
+REASON_MOST: Final = 64
+# the year 5138 in Unix ms: numbers above it are no times
+TIMESTAMP_MOST_MS: Final = 10**14
 
 
 class Certainty(StrEnum):
@@ -36,17 +40,24 @@ Outcome = Refused | Lost
 
 
 def answered(status: int, body: bytes) -> Refused:
-    """Read an error answer. Its body should be ``{"reason": …, "timestamp": ms}``, and need not be."""
+    """Read an error answer. Its body should be ``{"reason": …, "timestamp": ms}``, and need not be.
+
+    Never raises: this runs in the middle of a batch of answers, and an exception here would lose all of them.
+    """
     reason, timestamp_ms = "", None
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
+        # the latter for a body of some thousand opening brackets
         document = None
     if isinstance(document, dict):
-        if isinstance(document.get("reason"), str):
-            reason = document["reason"][:64]
-        if isinstance(document.get("timestamp"), int | float):
-            timestamp_ms = int(document["timestamp"])
+        word, at_ms = document.get("reason"), document.get("timestamp")
+        # it goes on into logs, metrics and Redis: no control characters, and no lone surrogates, which have no UTF-8
+        if isinstance(word, str) and word.isascii() and word.isprintable():
+            reason = word[:REASON_MOST]
+        # JSON as Python reads it has NaN and Infinity, which are in no range
+        if isinstance(at_ms, int | float) and 0 <= at_ms <= TIMESTAMP_MOST_MS:
+            timestamp_ms = int(at_ms)
     return Refused(status, reason, timestamp_ms)
 
 

@@ -16,6 +16,8 @@ from engine.link.errors import DialError
 from engine.link.link import Link
 
 DIAL_DEADLINE_S: Final = 10.0
+# a peer that does not answer the end of TLS is dropped after this, not after asyncio's 30 seconds
+TLS_CLOSE_S: Final = 1.0
 
 
 class Endpoint(NamedTuple):
@@ -64,9 +66,10 @@ async def dial(
     draw: Callable[[int], int],
     deadline_s: float = DIAL_DEADLINE_S,
 ) -> LinkT:
-    """A link whose SETTINGS have come. ``draw(n)`` picks one of n addresses. Raises DialError."""
+    """A usable link: its SETTINGS have come. ``draw(n)`` picks one of n addresses. Raises DialError."""
     phase = "resolve"
     link: LinkT | None = None
+    opened = False
     try:
         async with asyncio.timeout(deadline_s):
             loop = asyncio.get_running_loop()
@@ -80,6 +83,7 @@ async def dial(
                 family=family,
                 ssl=context,
                 server_hostname=at.host,
+                ssl_shutdown_timeout=TLS_CLOSE_S,
             )
             phase = "tls"
             tls = transport.get_extra_info("ssl_object")
@@ -87,6 +91,12 @@ async def dial(
                 raise DialError(phase, f"{at.host}:{at.port} does not speak HTTP/2 (no ALPN h2)")
             phase = "settings"
             await asyncio.shield(link.ready)
+            if not link.usable:
+                # GOAWAY or the end right behind SETTINGS is how a wrong configuration is told
+                raise DialError(
+                    phase, f"{at.host}:{at.port} ended the connection at once {link.farewell}".rstrip()
+                )
+            opened = True
             return link
     except DialError:
         raise
@@ -96,9 +106,11 @@ async def dial(
         raise DialError(
             phase, f"{at.host}:{at.port} did not answer within {deadline_s:g} s ({phase})"
         ) from error
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        # the latter for a name that can't be written in DNS
         raise DialError(phase, f"{at.host}:{at.port} can't be reached ({phase}): {error}") from error
     finally:
-        if link is not None and not link.usable:
+        # also after a cancellation that came in the same step as the SETTINGS: nobody else knows the link
+        if link is not None and not opened:
             link.ready.cancel()
             link.abort()

@@ -9,6 +9,9 @@ nothing about jobs; it only says how many it would take (``room``), and takes th
 While PROBING one stream is used, whatever SETTINGS allow: APNs takes one until it has authenticated a push. DRAINING
 takes no more and waits for what is under way. Each edge is a row of ``_NEXT``; loss of the socket leads to CLOSED
 from everywhere.
+
+Calls to the owner may come back in (``room``, ``send``, ``retire``) before they return, so each is the last thing done
+with what it hands over.
 """
 
 import asyncio
@@ -41,10 +44,13 @@ from engine.http2.events import (
     StreamReset,
 )
 from engine.http2.request_writer import Request
+from engine.policy.links import LinkFacts
 
 LOG: Final = logging.getLogger("clarion.link")
 
 Outcomes = list[tuple[Held, Outcome]]
+
+_PING: Final = b"Clarion?"
 
 
 class Phase(Enum):
@@ -79,12 +85,14 @@ class Owner(Protocol):
 
 class Link(asyncio.Protocol):
     """``book`` holds the headers that the link's pushes share; ``issued_s`` is when its bearer token was issued;
-    ``proved`` says whether APNs has accepted a push on it."""
+    ``proved`` says whether APNs has accepted a push on it, ``farewell`` what it said with its GOAWAY."""
 
     def __init__(self, owner: Owner, book: ProfileBook, issued_s: int, clock: Callable[[], float]) -> None:
         self.issued_s = issued_s
         self.phase = Phase.DIALLED
         self.proved = False
+        self.farewell = ""
+        self.opened_s = self._heard_s = self._answered_s = clock()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.connection = Connection()
         self._book = book
@@ -94,6 +102,9 @@ class Link(asyncio.Protocol):
         self._paused = False
         # (last stream of a batch, when it was written): streams open in order, so a deadline needs no more
         self._written: deque[tuple[int, float]] = deque()
+        self._pinged_s = self._sent_s = self.opened_s
+        self._unanswered = False
+        self._faults = 0
 
     def __repr__(self) -> str:
         return f"<Link {self.phase.name.lower()} {self.connection!r}{' paused' if self._paused else ''}>"
@@ -125,7 +136,8 @@ class Link(asyncio.Protocol):
         batch = cast(Iterable[Request], requests(held, self._book))
         taken = self.connection.send(batch, most)
         if taken:
-            self._written.append((self.connection.last_id, self._clock()))
+            self._sent_s = self._clock()
+            self._written.append((self.connection.last_id, self._sent_s))
             self._write()
         return taken
 
@@ -140,16 +152,36 @@ class Link(asyncio.Protocol):
         oldest = self.connection.oldest()
         while written and (oldest is None or written[0][0] < oldest):
             written.popleft()
-        last_late = -1
+        last_late, since_s = -1, written[0][1] if written else 0.0
         while written and written[0][1] <= latest_s:
             last_late = written.popleft()[0]
         late = list(takewhile(lambda stream_id: stream_id <= last_late, self.connection.open))
         if late:
+            self._unanswered = self._answered_s < since_s
             LOG.warning("%d pushes had no answer within %.0f s and were cancelled", len(late), deadline_s)
             tags = self.connection.cancel(late)
             self._write()
             self._owner.outcomes(self, [], [(held, OVERDUE) for held in tags])
             self._close_when_drained()
+
+    def facts(self, waiting: bool) -> LinkFacts:
+        """How it gets on, just after ``overdue``; ``waiting``: there are jobs that no link has taken."""
+        now_s, silent_s, stuck_s = self._clock(), 0.0, 0.0
+        if self.connection.open:
+            silent_s = now_s - max(self._heard_s, self._written[0][1])
+        elif waiting:
+            stuck_s = now_s - max(self._heard_s, self._sent_s)
+        pinged = self._pinged_s > self._heard_s
+        if not self.usable:
+            # one that drains has only its silence against it
+            return LinkFacts(silent_s, pinged, unanswered=False, stuck_s=0.0, faults=0)
+        return LinkFacts(silent_s, pinged, self._unanswered, stuck_s, self._faults)
+
+    def ping(self) -> None:
+        """Make APNs say something. What counts is that bytes come, whichever they are."""
+        self._pinged_s = self._clock()
+        self.connection.ping(_PING)
+        self._write()
 
     def retire(self) -> None:
         """Take no more jobs; close when the last answer has come."""
@@ -159,6 +191,9 @@ class Link(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once; what was under way is in doubt."""
+        if self.phase in (Phase.DIALLED, Phase.PROBING, Phase.OPEN):
+            # the transport reports its loss a moment later, and until then nothing must be sent on it
+            self._advance(Phase.DRAINING)
         if self._transport is not None:
             self._transport.abort()
 
@@ -169,20 +204,30 @@ class Link(asyncio.Protocol):
         self._write()
 
     def data_received(self, data: bytes) -> None:
+        self._heard_s = self._clock()
         accepted, events = self.connection.receive(data)
         self._write()
         others: Outcomes = []
         for event in events:
             self._on_event(event, accepted, others)
-        if accepted and not self.proved:
-            self.proved = True
-            if self.phase is Phase.PROBING:
-                self._advance(Phase.OPEN)
+        if accepted:
+            self._faults = 0
+            if not self.proved:
+                self.proved = True
+                if self.phase is Phase.PROBING:
+                    self._advance(Phase.OPEN)
         if accepted or others:
+            self._answered_s, self._unanswered = self._heard_s, False
             self._owner.outcomes(self, accepted, others)
-        elif events:
+        else:
+            # not only after events: a window that opens again is none
             self._owner.writable(self)
         self._close_when_drained()
+
+    def eof_received(self) -> None:
+        # No answer can come any more. Closing in order would wait for the peer's part in it, while the transport drops
+        # without a word whatever is written.
+        self.abort()
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -214,6 +259,7 @@ class Link(asyncio.Protocol):
             case Answered(tag, 200, _, _):
                 accepted.append(tag)
             case Answered(tag, status, _, body):
+                self._faults += status >= 500
                 others.append((tag, answered(status, body)))
             case StreamReset(tag, code):
                 others.append((tag, stream_reset(code)))
@@ -221,6 +267,7 @@ class Link(asyncio.Protocol):
                 LOG.warning("APNs broke the protocol on a stream: %s", reason)
                 others.append((tag, STREAM_FAULT))
             case GoingAway(last_id, code, debug, unprocessed):
+                self.farewell = f"(GOAWAY, code {code}, {debug!r})"
                 LOG.info("GOAWAY: last stream %d, code %d, %r", last_id, code, debug)
                 others.extend((held, UNPROCESSED) for held in unprocessed)
                 self.retire()
@@ -234,6 +281,7 @@ class Link(asyncio.Protocol):
             case ConnectionFault(code, reason):
                 LOG.warning("APNs broke the protocol (%s): %s", code.name, reason)
                 # after the GOAWAY that says why; what is open comes back from connection_lost
+                self.retire()
                 if self._transport is not None:
                     self._transport.close()
 

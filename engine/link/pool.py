@@ -3,7 +3,10 @@
 APNs binds a connection to the first team that uses it, so nothing here is ever shared between credentials.
 
 Tasks: 1 keep the backlog; 2 hand it to links with room, in batches; 3 open links as ``policy.links`` says, and back
-off when that fails; 4 move links to the present bearer token when theirs is old.
+off when that fails; 4 move links to the present bearer token when theirs is old; 5 part with links that don't get on.
+
+A pool that can't be reached keeps a few jobs to try with, and gives the others away until its next dial: a worker's
+hand is only so big, and a few tenants whose links are down must not fill it.
 """
 
 import asyncio
@@ -12,7 +15,7 @@ import random
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
 from engine.apns.bearer import Bearer, must_move
@@ -20,24 +23,31 @@ from engine.apns.headers import Held, ProfileBook
 from engine.link.dial import Endpoint, dial
 from engine.link.errors import DialError
 from engine.link.link import Link, Outcomes, Phase
-from engine.policy.links import LinkOptions, PoolFacts, wants_link
+from engine.policy.links import Care, End, LinkOptions, PoolFacts, care, end_of, wants_link
 from engine.policy.retry import backoff_s
 
 LOG: Final = logging.getLogger("clarion.pool")
 
 
 class PoolKey(NamedTuple):
-    """What makes a connection's identity at APNs."""
+    """What makes a connection's identity at APNs.
+
+    The fingerprint is that of the signing key: who only claims another's team and key id shares no link with them.
+    """
 
     environment: str
     team_id: str
     key_id: str
+    fingerprint: str
 
 
 class Receiver(Protocol):
     """Who learns the fates of a pool's jobs."""
 
     def outcomes(self, pool: "Pool", link: Link, accepted: list[Held], others: Outcomes) -> None: ...
+
+    def put_off(self, held: Iterable[Held], delay_s: float) -> None:
+        """Jobs that were not tried, for want of a link, and should come again after this delay."""
 
 
 class Pool:
@@ -72,6 +82,7 @@ class Pool:
         self._dial_after_s = 0.0
         self._opened_at_s = float("-inf")
         self._full_since_s: float | None = None
+        self._unreachable = False
         self._closed = False
 
     def __repr__(self) -> str:
@@ -86,6 +97,8 @@ class Pool:
     def add(self, held: list[Held]) -> None:
         """Queue jobs; ``pump`` sends them."""
         self.backlog.extend(held)
+        if self._unreachable:
+            self._shed()
 
     def give_back(self, held: list[Held]) -> None:
         """Queue jobs again that were never sent, before all others."""
@@ -105,17 +118,31 @@ class Pool:
                     backlog.popleft()
         if backlog:
             self._consider_opening()
+        else:
+            self._full_since_s = None
 
     def tend(self, deadline_s: float) -> None:
-        """To be called now and then: deadlines of requests, postponed dials."""
+        """To be called now and then: deadlines of requests, links that don't get on, postponed dials."""
         for link in tuple(self.links):
             link.overdue(deadline_s)
+            facts = link.facts(bool(self.backlog))
+            match care(facts, self._options):
+                case Care.PING:
+                    link.ping()
+                case Care.RETIRE:
+                    LOG.warning("a link is replaced: %r, %r", facts, link)
+                    link.retire()
+                case Care.ABORT:
+                    LOG.warning("a link is given up: %r, %r", facts, link)
+                    link.abort()
+                case Care.NOTHING:
+                    pass
         self.pump()
 
     # -- what links report -------------------------------------------------------------------------------------
 
     def outcomes(self, link: Link, accepted: list[Held], others: Outcomes) -> None:
-        if accepted:
+        if accepted and self._failures and self._clock() - link.opened_s >= self._options.steady_s:
             self._failures = 0
         self._receiver.outcomes(self, link, accepted, others)
         self.pump()
@@ -126,8 +153,9 @@ class Pool:
     def closed(self, link: Link) -> None:
         if link in self.links:
             self.links.remove(link)
-            if not link.proved:
-                self._postpone("a link closed before APNs had accepted a push on it")
+            end = end_of(link.proved, self._clock() - link.opened_s, self._options)
+            if end is not End.STEADY and not self._closed:
+                self._postpone(f"a link ended {end} {link.farewell}".rstrip())
         self.pump()
 
     # -- opening -----------------------------------------------------------------------------------------------
@@ -155,8 +183,8 @@ class Pool:
         except DialError as error:
             self._postpone(str(error))
         else:
-            if link.usable:
-                self.links.append(link)
+            self.links.append(link)
+            self._unreachable = False
         finally:
             self._dialling = None
         self.pump()
@@ -169,6 +197,14 @@ class Pool:
         self._failures += 1
         self._dial_after_s = self._clock() + delay_s
         LOG.warning("%s; next try in %.1f s; %d pushes wait", why, delay_s, len(self.backlog))
+        if not any(link.usable for link in self.links):
+            self._unreachable = True
+            self._shed()
+
+    def _shed(self) -> None:
+        excess = [self.backlog.pop() for _ in range(len(self.backlog) - self._options.probes)]
+        if excess:
+            self._receiver.put_off(reversed(excess), self._dial_after_s - self._clock())
 
     def _make_link(self) -> Link:
         token, issued_s = self._bearer.token(self._wall())

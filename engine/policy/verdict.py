@@ -15,7 +15,7 @@ class Fate(StrEnum):
 
     BURY = "bury"  # refused for good: settled, and kept among the dead with its reason
     WAIT = "wait"  # tried again later, with back-off
-    RESEND = "resend"  # tried again at once: APNs never had it
+    RESEND = "resend"  # tried again at once: APNs never had it (and it was not sent again for that before)
 
 
 class Verdict(NamedTuple):
@@ -42,15 +42,19 @@ _REASONS: Final[dict[str, tuple[Fate, bool]]] = {
 }
 
 
-def judge(outcome: Outcome) -> Verdict:
-    """The verdict on anything but an accepted push."""
+def judge(outcome: Outcome, resent: bool = False) -> Verdict:
+    """The verdict on anything but an accepted push.
+
+    ``resent``: it was sent again at once before. A server that refuses every stream would otherwise be sent the
+    same pushes as fast as the wire allows.
+    """
     match outcome:
         case Refused(status, reason, _):
             named = _REASONS.get(reason.replace(" ", "").lower())
             fate, faulty = named or (_WAIT if status >= 500 or status == 429 else _BURY)
             return Verdict(fate, reason or f"Status{status}", faulty)
         case Lost(Certainty.NEVER_SENT, why):
-            return Verdict(Fate.RESEND, why)
+            return Verdict(Fate.WAIT if resent else Fate.RESEND, why)
         case Lost(Certainty.IN_DOUBT, why):
             return Verdict(Fate.WAIT, why)
         case Lost():

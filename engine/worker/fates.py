@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any, Final
 
@@ -54,12 +54,14 @@ class Fates:
             self._hand.finish(run.claim, jobs)
         resend: list[Held] = []
         for held, outcome in others:
-            verdict = judge(outcome)
+            job, run = held
+            verdict = judge(outcome, job.id in run.claim.resent)
             if verdict.link_is_faulty and link.usable:
                 LOG.warning("a link is replaced after %s: %r", verdict.reason, pool)
                 link.retire()
             match verdict.fate:
                 case Fate.RESEND:
+                    run.claim.resent.add(job.id)
                     resend.append(held)
                 case Fate.WAIT:
                     self.wait(held, verdict.reason)
@@ -72,9 +74,12 @@ class Fates:
 
     def bury(self, held: Held, reason: str) -> None:
         """The job ends unsent."""
-        job, run = held
+        self.bury_encoded(held[1], encode_job(held[0]), reason)
+
+    def bury_encoded(self, run: HeldRun, job: bytes, reason: str) -> None:
+        """The same for a job as it is stored, which may be one that can't be read."""
         self.tally[f"refused {reason}"] += 1
-        run.claim.burials.append(Burial(run.tenant, reason, int(self._wall() * 1000), encode_job(job)))
+        run.claim.burials.append(Burial(run.tenant, reason, int(self._wall() * 1000), job))
         self._hand.finish(run.claim, 1)
 
     def wait(self, held: Held, reason: str) -> None:
@@ -88,9 +93,16 @@ class Fates:
             case GiveUp(why):
                 self.bury(held, why)
 
-    def put_back(self, held: Held) -> None:
-        """The worker stops: the job is ready again at once, for whoever comes next."""
-        self._put_off(held, held[0], 0)
+    def put_off(self, held: Iterable[Held], delay_s: float) -> None:
+        """The jobs were not tried, which counts as no attempt; they come again after the delay, not all at once."""
+        now_ms = int(self._wall() * 1000)
+        for entry in held:
+            self._put_off(entry, entry[0], now_ms + int(1000 * delay_s * (1 + self._chance())))
+
+    def put_back(self, held: Iterable[Held]) -> None:
+        """The jobs were not tried; they are ready again at once, for whoever claims next."""
+        for entry in held:
+            self._put_off(entry, entry[0], 0)
 
     def _put_off(self, held: Held, job: Job, due_ms: int) -> None:
         run: Any = held[1]

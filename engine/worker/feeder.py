@@ -7,6 +7,10 @@ sent, so a bell that rings meanwhile wakes it for the next round.
 
 When claims bring little, the next one waits a moment: at a thousand single pushes a second, one claim every 2 ms
 costs a fifth of one claim per push.
+
+A claim whose answer was lost may have moved jobs into a claim that nobody knows. Only a new holder gets those back,
+so the shard is *in doubt*: nothing more is claimed from it, and when the claims in hand are settled it is acquired
+anew. (Not before: to reclaim gives back all that the old fence holds, and what is under way would be sent twice.)
 """
 
 import asyncio
@@ -15,12 +19,15 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from engine.apns.headers import Held
 from engine.options import EngineOptions
 from engine.worker.fates import Fates
 from engine.worker.hand import Claim, Hand, HeldRun
 from engine.worker.router import Router, UnusableCredential
-from shards.errors import NotFound, StoreError, StoreRefused
+from shards.environment import Environment
+from shards.errors import NotFound, StoreError, StoreRefused, StoreUnavailable
 from shards.job import decode_job
 from shards.queue import Claimed, Fenced, Holding, Queue, Run
 
@@ -29,6 +36,7 @@ LOG: Final = logging.getLogger("clarion.feeder")
 LITTLE: Final = 64
 BREATH_S: Final = 0.002
 AGAIN_AFTER_S: Final = 0.5
+_ENVIRONMENTS: Final = frozenset(Environment)
 
 
 class Feeder:
@@ -50,6 +58,8 @@ class Feeder:
         # in the order in which they are to be served; a dict, since sets have none
         self._awake = dict.fromkeys(self._holdings)
         self._passed_over: set[str] = set()
+        # shard → whether it was seen to be ours since the doubt arose
+        self._in_doubt: dict[int, bool] = {}
         self._hand = hand
         self._router = router
         self._fates = fates
@@ -61,16 +71,27 @@ class Feeder:
         self._quiet = False
 
     def __repr__(self) -> str:
-        return f"<Feeder {len(self._awake)} of {len(self._holdings)} shards awake, {self._claims} claims>"
+        doubt = f", {len(self._in_doubt)} in doubt" if self._in_doubt else ""
+        return (
+            f"<Feeder {len(self._awake)} of {len(self._holdings)} shards awake{doubt}, {self._claims} claims>"
+        )
 
     def wake(self, shards: Iterable[int] | None = None) -> None:
         """These shards (None: all) may have jobs."""
-        self._awake.update(dict.fromkeys(self._holdings if shards is None else shards))
+        self._rouse(self._holdings if shards is None else shards)
         self.stir()
+
+    def _rouse(self, shards: Iterable[int]) -> None:
+        # a bell may ring for a shard that another worker has taken
+        self._awake.update(
+            dict.fromkeys(s for s in shards if s in self._holdings and s not in self._in_doubt)
+        )
 
     def stir(self) -> None:
         """There may be room."""
-        if (self._awake or self._passed_over) and self._hand.room() >= self._options.claim_most:
+        if self._in_doubt or (
+            (self._awake or self._passed_over) and self._hand.room() >= self._options.claim_most
+        ):
             self._stir.set()
 
     def quiet(self) -> None:
@@ -79,7 +100,7 @@ class Feeder:
         self._stir.set()
 
     async def run(self) -> None:
-        """Returns after ``quiet``, when the claim under way has been handed over."""
+        """Returns after ``quiet``, when the claim under way has been handed over, or when no shard is left to serve."""
         while True:
             await self._stir.wait()
             self._stir.clear()
@@ -88,16 +109,25 @@ class Feeder:
             passed_over = self._router.saturated(self._options.backlog_most)
             if self._passed_over.difference(passed_over):
                 # a shard that slept because its only tenants were passed over may have work for us again
-                self._awake.update(dict.fromkeys(self._holdings))
+                self._rouse(self._holdings)
             self._passed_over = set(passed_over)
-            if not self._awake or self._hand.room() < self._options.claim_most:
-                continue
             try:
-                jobs = await self._claim(passed_over)
+                if self._in_doubt:
+                    await self._acquire_anew()
+                may_claim = self._awake and self._hand.room() >= self._options.claim_most
+                jobs = await self._claim(passed_over) if may_claim else 0
             except StoreError as error:
                 LOG.warning("no claims for now: %s", error)
                 await asyncio.sleep(AGAIN_AFTER_S)
                 self.wake()
+                continue
+            if self._claims and not self._holdings:
+                LOG.error(
+                    "every shard has another holder, or Redis has forgotten that this worker holds them"
+                )
+                return
+            if not may_claim:
+                # whatever changes that stirs us
                 continue
             if jobs < LITTLE and not self._quiet:
                 await asyncio.sleep(BREATH_S)
@@ -114,23 +144,66 @@ class Feeder:
             self._claims += 1
             holding = self._holdings[shard]
             wanted.append((holding, f"{holding.fence}:{self._claims}", most))
-        answers = await self._queue.claim(
-            wanted, quantum=self._options.quantum, low_share=self._options.low_share, pass_over=passed_over
-        )
+        try:
+            answers = await self._queue.claim(
+                wanted,
+                quantum=self._options.quantum,
+                low_share=self._options.low_share,
+                pass_over=passed_over,
+            )
+        except StoreUnavailable as error:
+            if error.in_doubt:
+                self._in_doubt.update(dict.fromkeys(shards, False))
+            raise
         jobs = 0
+        refused: StoreRefused | None = None
         for answer in answers:
             match answer:
                 case Claimed(holding, claim_id, runs, asleep):
                     if not asleep:
-                        self._awake[holding.shard] = None
+                        self._rouse((holding.shard,))
                     if runs:
                         jobs += await self._hand_over(holding, claim_id, runs)
                 case Fenced(holding):
-                    LOG.warning("shard %d has another holder", holding.shard)
-                    self._holdings.pop(holding.shard, None)
+                    self._lose(holding)
                 case StoreRefused():
-                    raise answer
+                    # not at once: the answers behind it are jobs that Redis has put in our hands
+                    refused = answer
+        if refused is not None:
+            raise refused
         return jobs
+
+    def _lose(self, holding: Holding) -> None:
+        LOG.warning("shard %d has another holder", holding.shard)
+        self._holdings.pop(holding.shard, None)
+        self._in_doubt.pop(holding.shard, None)
+        self._awake.pop(holding.shard, None)
+
+    async def _acquire_anew(self) -> None:
+        """End the doubt about shards of which no claim is in hand."""
+        busy = {claim.holding.shard for claim in self._hand.claims}
+        shards, given_back = 0, 0
+        for shard in [shard for shard in self._in_doubt if shard not in busy]:
+            holding = self._holdings[shard]
+            if not self._in_doubt[shard]:
+                # under the old fence this gives back nothing, but it tells whether another worker has the shard
+                if isinstance(await self._queue.reclaim(holding), Fenced):
+                    self._lose(holding)
+                    continue
+                self._in_doubt[shard] = True
+            [holding] = await self._queue.acquire([shard])
+            jobs = await self._queue.reclaim(holding)
+            if isinstance(jobs, Fenced):
+                self._lose(holding)
+                continue
+            shards, given_back = shards + 1, given_back + jobs
+            self._holdings[shard] = holding
+            del self._in_doubt[shard]
+            self._rouse((shard,))
+        if shards:
+            LOG.warning(
+                "%d shards are acquired anew; %d jobs of lost claims are ready again", shards, given_back
+            )
 
     async def _hand_over(self, holding: Holding, claim_id: str, runs: list[Run]) -> int:
         claim = Claim(holding, claim_id, sum(len(run.jobs) for run in runs))
@@ -139,24 +212,34 @@ class Feeder:
         now_s = self._wall()
         for lane, tenant, encoded in runs:
             run = HeldRun(claim, lane, tenant)
-            by_environment, expired = decode_run(run, encoded, now_s)
+            by_environment, expired, unreadable = decode_run(run, encoded, now_s)
             for entry in expired:
                 self._fates.bury(entry, "Expired")
+            for job in unreadable:
+                self._fates.bury_encoded(run, job, "Unreadable")
             for environment, held in by_environment.items():
                 await self._route(tenant, environment, held)
         return jobs
 
     async def _route(self, tenant: str, environment: str, held: list[Held]) -> None:
         pool = self._router.known(tenant, environment)
+        if pool is None and environment not in _ENVIRONMENTS:
+            for entry in held:
+                self._fates.bury(entry, "EnvironmentUnknown")
+            return
         try:
             pool = pool or await self._router.route(tenant, environment)
         except NotFound:
             for entry in held:
                 self._fates.bury(entry, "TenantUnknown")
-        except (StoreError, UnusableCredential) as error:
+        except UnusableCredential as error:
             LOG.warning("%d pushes of %s are put off: %s", len(held), tenant, error)
             for entry in held:
                 self._fates.wait(entry, type(error).__name__)
+        except StoreError as error:
+            # no attempt of theirs: they are ready again when Redis is
+            LOG.warning("%d pushes of %s are put back: %s", len(held), tenant, error)
+            self._fates.put_back(held)
         else:
             pool.add(held)
             pool.pump()
@@ -164,13 +247,21 @@ class Feeder:
 
 def decode_run(
     run: HeldRun, encoded: Sequence[bytes], now_s: float
-) -> tuple[dict[str, list[Held]], list[Held]]:
-    """Jobs by environment, and those whose time has passed (apns-expiration, Unix seconds)."""
+) -> tuple[dict[str, list[Held]], list[Held], list[bytes]]:
+    """Jobs by environment, those whose time has passed (apns-expiration, Unix seconds), and those that are no jobs."""
     by_environment: dict[str, list[Held]] = {}
     expired: list[Held] = []
-    for job in map(decode_job, encoded):
-        if 0 < job.expiration <= now_s:
-            expired.append((job, run))
-        else:
-            by_environment.setdefault(job.environment, []).append((job, run))
-    return by_environment, expired
+    unreadable: list[bytes] = []
+    jobs = map(decode_job, encoded)
+    while True:
+        try:
+            for job in jobs:
+                if 0 < job.expiration <= now_s:
+                    expired.append((job, run))
+                else:
+                    by_environment.setdefault(job.environment, []).append((job, run))
+            return by_environment, expired, unreadable
+        except msgspec.DecodeError:
+            # ``jobs`` goes on behind the one that failed, and one bad job does not stop its shard
+            read = sum(map(len, by_environment.values())) + len(expired)
+            unreadable.append(encoded[read + len(unreadable)])

@@ -1,8 +1,9 @@
 """What a worker holds: claims, the runs of jobs in them, and how many jobs still have no fate.
 
 A claim stays in Redis until each of its jobs has met its fate, so it is counted down here, and settled by one call
-when it comes to zero. Jobs are tagged with the run that they were claimed in, which leads to the claim, the tenant
-and the lane; a batch of fates is then counted by run, not looked up by job.
+when it comes to zero. It is held until Redis has taken that call: which shards have claims of ours is asked for.
+Jobs are tagged with the run that they were claimed in, which leads to the claim, the tenant and the lane; a batch of
+fates is then counted by run, not looked up by job.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,12 @@ from shards.queue import Burial, Holding, Retry, Settlement
 
 
 class Claim:
-    """Jobs claimed together: ``left`` have no fate yet; the others were accepted, or are named here."""
+    """Jobs claimed together: ``left`` have no fate yet; the others were accepted, or are named here.
 
-    __slots__ = ("burials", "claim_id", "holding", "left", "retries")
+    ``resent`` are the ids of those that were sent again at once.
+    """
+
+    __slots__ = ("burials", "claim_id", "holding", "left", "resent", "retries")
 
     def __init__(self, holding: Holding, claim_id: str, jobs: int) -> None:
         self.holding = holding
@@ -21,6 +25,7 @@ class Claim:
         self.left = jobs
         self.retries: list[Retry] = []
         self.burials: list[Burial] = []
+        self.resent: set[bytes] = set()
 
     def __repr__(self) -> str:
         return f"<Claim {self.claim_id} of shard {self.holding.shard}, {self.left} left>"
@@ -64,5 +69,8 @@ class Hand:
         self.jobs -= jobs
         claim.left -= jobs
         if claim.left == 0:
-            self.claims.discard(claim)
             self._finished(claim)
+
+    def forget(self, claim: Claim) -> None:
+        """The claim is settled, or another holder's to settle."""
+        self.claims.discard(claim)

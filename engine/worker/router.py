@@ -55,14 +55,16 @@ class Router:
     async def route(self, tenant_id: str, environment: str) -> Pool:
         """The pool for a tenant's jobs. Raises NotFound, UnusableCredential and the store's errors."""
         tenant = await self._directory.tenant(tenant_id)
-        key = PoolKey(environment, tenant.team_id, tenant.key_id)
+        # also for a pool that exists: to name a team and a key id is not to have the key
+        bearer = self._bearer(tenant)
+        key = PoolKey(environment, tenant.team_id, tenant.key_id, bearer.fingerprint)
         pool = self._pools.get(key)
         if pool is None:
             pool = self._pools[key] = Pool(
                 key,
                 self._endpoints[environment],
                 self._context,
-                self._bearer(tenant),
+                bearer,
                 self._receiver,
                 self._options,
             )

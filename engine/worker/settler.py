@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from engine.worker.hand import Claim
@@ -16,10 +17,14 @@ AGAIN_AFTER_S: Final = 0.5
 
 
 class Settler:
-    """Tasks: 1 gather finished claims; 2 settle them, again and again until Redis has answered."""
+    """Tasks: 1 gather finished claims; 2 settle them, again and again until Redis has answered.
 
-    def __init__(self, queue: Queue) -> None:
+    ``settled`` is called with each claim that is over.
+    """
+
+    def __init__(self, queue: Queue, settled: Callable[[Claim], None]) -> None:
         self._queue = queue
+        self._settled = settled
         self._finished: list[Claim] = []
         self._stir = asyncio.Event()
         self._idle = asyncio.Event()
@@ -52,13 +57,15 @@ class Settler:
                 continue
             refused = []
             for claim, answer in zip(batch, answers, strict=True):
+                if isinstance(answer, StoreRefused):
+                    LOG.warning("%r can't be settled now: %s", claim, answer)
+                    refused.append(claim)
+                    continue
                 if isinstance(answer, Fenced):
                     LOG.warning(
                         "shard %d has another holder; it gives %r to others", answer.holding.shard, claim
                     )
-                elif isinstance(answer, StoreRefused):
-                    LOG.warning("%r can't be settled now: %s", claim, answer)
-                    refused.append(claim)
+                self._settled(claim)
             if refused:
                 await self._later(refused)
             if not self._finished:

@@ -14,10 +14,12 @@ from shards.queue import Queue
 LOG: Final = logging.getLogger("clarion.sweeper")
 
 SWEEP_S: Final = 0.5
+# bells can be lost: a connection that carries nothing but them may be dead for long before anyone notices
+WAKE_ALL_S: Final = 30.0
 
 
 class Sweeper:
-    """Tasks, twice a second: 1 promote; 2 tend the pools; 3 pulse."""
+    """Tasks, twice a second: 1 promote; 2 tend the pools; 3 pulse. Now and then: 4 look at all shards."""
 
     def __init__(
         self,
@@ -36,8 +38,12 @@ class Sweeper:
         self._pulse = pulse
 
     async def run(self) -> None:
+        woken_s = time.monotonic()
         while True:
             self._pulse()
+            if time.monotonic() - woken_s >= WAKE_ALL_S:
+                woken_s = time.monotonic()
+                self._feeder.wake()
             for pool in self._router.pools():
                 pool.tend(self._answer_deadline_s)
             try:

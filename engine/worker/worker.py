@@ -37,6 +37,7 @@ LOG: Final = logging.getLogger("clarion.worker")
 
 AGAIN_AFTER_S: Final = 0.5
 SETTLE_S: Final = 5.0
+GIVE_BACK_S: Final = 1.0
 
 
 def run_worker(
@@ -68,6 +69,7 @@ class _Worker:
         self._pulse = pulse
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._fault: Exception | None = None
 
     def _on_signal(self) -> None:
         if self._stop.is_set():
@@ -76,6 +78,7 @@ class _Worker:
 
     async def run(self, lifeline: int | None) -> int:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_unseen_fault)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         if lifeline is not None:
@@ -89,6 +92,19 @@ class _Worker:
             return 0
         await self._serve(booting.result())
         return 0
+
+    def _on_unseen_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception in a callback or a forgotten task: a fault of ours.
+
+        One that escapes while a link reads may take outcomes along, and their claims would stay in hand for ever. So
+        this worker ends, and the next one gets back from Redis what it held.
+        """
+        loop.default_exception_handler(context)
+        error = context.get("exception")
+        # what sockets and TLS meet is no fault, and the link that met it has told its pool
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            self._fault = error
+            self._stop.set()
 
     def _on_lost_owner(self, lifeline: int) -> None:
         asyncio.get_running_loop().remove_reader(lifeline)
@@ -121,7 +137,7 @@ class _Worker:
 
     async def _serve(self, holdings: list[Holding]) -> None:
         options = self._options
-        settler = Settler(Queue(self._settling))
+        settler = Settler(Queue(self._settling), lambda claim: hand.forget(claim))
         hand = Hand(options.in_hand_most, settler.add)
         fates = Fates(hand, options.retry, lambda: feeder.stir())
         directory = Directory(
@@ -161,13 +177,7 @@ class _Worker:
         if feeding not in faults:
             await feeding
         await self._drain(hand)
-        for pool in router.pools():
-            for held in pool.backlog:
-                fates.put_back(held)
-            pool.backlog.clear()
-            pool.abort()
-        while hand.jobs:  # noqa: ASYNC110 - a few turns of the loop, until the sockets have closed
-            await asyncio.sleep(0)
+        await _give_back(router, fates, hand)
         await _within(SETTLE_S, settler.drained())
         for task in (*background, stopping):
             task.cancel()
@@ -177,6 +187,8 @@ class _Worker:
         LOG.info("worker %d stopped: %s", self._number, dict(fates.tally))
         for task in faults:
             task.result()
+        if self._fault is not None:
+            raise self._fault
 
     async def _drain(self, hand: Hand) -> None:
         """Wait until no job is in hand, at most ``drain_s``, less when hurried."""
@@ -194,6 +206,26 @@ def _context(options: EngineOptions) -> ssl.SSLContext:
     return tls_context(options.apns_ca_file)
 
 
+async def _give_back(router: Router, fates: Fates, hand: Hand) -> None:
+    """End all links; what they had not sent is ready again at once, and what had no answer is tried again later."""
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + GIVE_BACK_S
+    for pool in router.pools():
+        pool.abort()
+    while True:
+        for pool in router.pools():
+            # in every round: the last outcomes of a link may hand jobs back to its pool
+            fates.put_back(pool.backlog)
+            pool.backlog.clear()
+        if not hand.jobs:
+            return
+        if loop.time() > deadline_s:
+            LOG.error("%r: those claims repeat after the next start", hand)
+            return
+        # links report their last outcomes when their sockets are closed
+        await asyncio.sleep(0.001)
+
+
 async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
     try:
         await asyncio.wait_for(work, seconds)
@@ -206,7 +238,8 @@ async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
 async def _follow_bells(url: str, shards: Sequence[int], feeder: Feeder) -> None:
     """Wake shards as their bells ring; for ever."""
     bells = {shard_keys(shard).bell: shard for shard in shards}
-    while True:
+    # with more workers than shards some have none, and Redis knows no subscription to nothing
+    while bells:
         try:
             async with listening(url, list(bells)) as ringing:
                 # what was enqueued while nobody listened

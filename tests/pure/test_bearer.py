@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterable
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -85,11 +86,8 @@ def test_a_new_token_is_neither_from_the_future_nor_older_than_its_cell(now_s: f
     assert 0 <= now_s - issued_s < GRID_S
 
 
-@given(opened_s=wall_times, gaps_s=st.lists(st.floats(0, 3 * 3600), min_size=1, max_size=30))
-def test_a_link_changes_its_token_late_enough_and_soon_enough_whenever_it_sends(
-    opened_s: float, gaps_s: list[float]
-) -> None:
-    """A link that looks at its token before each batch, as a pool does; the batches come at any times."""
+def tokens_of_a_link(opened_s: float, gaps_s: Iterable[float]) -> None:
+    """A link that looks at its token before each batch, as a pool does; batches come after these gaps."""
     tokens = bearer()
     now_s, changed_s = opened_s, opened_s
     _, issued_s = tokens.token(now_s)
@@ -102,6 +100,18 @@ def test_a_link_changes_its_token_late_enough_and_soon_enough_whenever_it_sends(
             changed_s = now_s
         # Apple: no token older than an hour; ours keeps ten minutes of distance from it
         assert now_s - issued_s < 50 * MINUTE_S
+
+
+@given(opened_s=wall_times, gaps_s=st.lists(st.floats(0, 3 * 3600), min_size=1, max_size=30))
+def test_a_link_changes_its_token_late_enough_and_soon_enough_whenever_it_sends(
+    opened_s: float, gaps_s: list[float]
+) -> None:
+    tokens_of_a_link(opened_s, gaps_s)
+
+
+@pytest.mark.parametrize("offset_s", [0, 1, 299, 300, 301, 600, 900, 1200, GRID_S - 1])
+def test_a_busy_link_changes_its_token_late_enough_wherever_in_the_grid_it_was_opened(offset_s: int) -> None:
+    tokens_of_a_link(1_200_000 * GRID_S + offset_s, [10.0] * 2000)
 
 
 @pytest.mark.parametrize(("age_s", "moves"), [(0, False), (PIN_S - 1, False), (PIN_S, True), (10**6, True)])

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from rig import Rig, Watcher, ids, run, until
 
+from engine.apns.headers import ProfileBook
 from engine.apns.outcomes import DISCONNECTED, OVERDUE, UNPROCESSED, Certainty, Lost, Refused
 from engine.link.link import Link, Phase
 from loadtest.simulator.server import Device
@@ -292,6 +293,26 @@ def test_no_body_of_an_error_harms_the_link(body: str) -> None:
             await until(lambda: len(watcher.others) + len(watcher.accepted) == 2, lambda: link)
             assert watcher.accepted == [held[1]]
             assert link.usable
+
+    run(scenario)
+
+
+def test_a_new_token_starts_the_header_table_over_so_that_old_ones_take_no_place_in_it() -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            watcher = Watcher()
+            link = await proved(rig, watcher)
+            encoder = link.connection._writer.encoder
+            before = repr(encoder)
+            for _ in range(3):
+                rig.wall.ahead_s += 3000.0
+                token, issued_s = rig.bearer().token(rig.wall())
+                link.wear(ProfileBook(rig.at.authority, token), issued_s)
+                _, held = rig.held(2)
+                watcher.accepted.clear()
+                link.send(held, 2)
+                await until(lambda: len(watcher.accepted) == 2, lambda: watcher.others)
+                assert repr(encoder) == before
 
     run(scenario)
 

@@ -1,0 +1,260 @@
+"""One worker process between a real Redis and a simulator in the test's own event loop.
+
+Run as a program this file is the worker: `python worker_process.py JSON`.
+"""
+
+import asyncio
+import itertools
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import redis as redis_py
+import uvloop
+
+from engine.options import EngineOptions
+from engine.policy.links import LinkOptions
+from engine.policy.retry import RetryOptions
+from engine.worker.worker import run_worker
+from loadtest.simulator.server import Simulator, SimulatorOptions, Team
+from loadtest.teams import make_team
+from shards.job import Job, decode_job, encode_job, new_ids
+from shards.keys import shard_keys
+from shards.lanes import Lane
+from shards.placement import base_shard, device_shard
+from shards.queue import Batch, Queue
+from shards.redis import ScriptConnection
+from shards.tenant import Tenant, credential_context
+from shards.tenants import DEFAULT_SHARDS, Tenants, new_api_key
+from shards.vault import Vault
+
+MASTER_KEY = bytes(range(32))
+WAIT_S = 20.0
+SPREAD = 4
+# a worker's own times, short enough for a test
+OPTIONS: dict[str, Any] = {
+    "retry": RetryOptions(first_s=0.2),
+    "links": LinkOptions(redial_first_s=0.1, apart_s=0.05),
+}
+
+_numbers = itertools.count()
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    async def guarded() -> None:
+        async with asyncio.timeout(3 * WAIT_S):
+            await scenario()
+
+    uvloop.run(guarded())
+
+
+async def until(holds: Callable[[], Any], what: Callable[[], Any] = lambda: "") -> None:
+    """Wait until it holds; a test that fails here shows ``what`` it last saw."""
+    deadline_s = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline_s, what()
+        await asyncio.sleep(0.01)
+
+
+class Worker:
+    """A worker process, its log, and the pipe that it dies with."""
+
+    def __init__(self, redis_url: str, simulator: Simulator, log: Path, **options: Any) -> None:
+        self.log = log
+        readable, self._writable = os.pipe()
+        settings = {
+            "redis_url": redis_url,
+            "port": simulator.port,
+            "ca_file": str(simulator.ca_file),
+            "lifeline": readable,
+            "options": options,
+        }
+        with log.open("ab") as sink:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, json.dumps(settings)],
+                stdout=sink,
+                stderr=sink,
+                pass_fds=[readable],
+            )
+        os.close(readable)
+
+    def __repr__(self) -> str:
+        return f"<Worker {self._process.pid} {self._process.poll()}\n{self.log.read_text()}>"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def drop_lifeline(self) -> None:
+        if self._writable >= 0:
+            os.close(self._writable)
+            self._writable = -1
+
+    async def says(self, text: str) -> None:
+        """Wait until its log has this text."""
+        await until(lambda: text in self.log.read_text(), lambda: self)
+
+    async def exit_code(self) -> int:
+        await until(lambda: not self.alive, lambda: self)
+        return self._process.returncode
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.drop_lifeline()
+
+    def wakeups(self) -> int:
+        """How often it has gone to sleep of its own accord."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("voluntary_ctxt_switches:")[2].split()[0])
+
+
+class Place:
+    """``async with Place(redis_url, directory)``: a simulator, tenants, the queues, and workers as asked for."""
+
+    def __init__(self, redis_url: str, directory: Path, tenants: int = 1, **simulator: Any) -> None:
+        self.redis_url = redis_url
+        self.teams = [make_team(number) for number in range(tenants)]
+        self.simulator = Simulator(SimulatorOptions(**simulator))
+        self.raw = redis_py.Redis.from_url(redis_url)
+        self._directory = directory
+        self._connection = ScriptConnection(redis_url)
+        self._queue = Queue(self._connection)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> "Place":
+        await self._stack.enter_async_context(self.simulator)
+        self._stack.push_async_callback(self._connection.close)
+        self._stack.callback(self.raw.close)
+        store = Tenants(self.redis_url)
+        vault = Vault(MASTER_KEY)
+        for team in self.teams:
+            sealed = vault.seal(team.private_key_pem, credential_context(team.tenant, team.key_id))
+            tenant = Tenant(team.tenant, team.team_id, team.key_id, sealed, (team.topic,), SPREAD)
+            await store.create(tenant, *new_api_key())
+            self.simulator.register(
+                Team(
+                    team_id=team.team_id,
+                    key_id=team.key_id,
+                    public_key_pem=team.public_key_pem,
+                    topics=(team.topic,),
+                )
+            )
+        await store.close()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def start(self, redis_url: str = "", **options: Any) -> Worker:
+        """A worker that may not be serving yet."""
+        log = self._directory / f"worker-{next(_numbers)}.log"
+        worker = Worker(redis_url or self.redis_url, self.simulator, log, **options)
+        self._stack.callback(worker.end)
+        return worker
+
+    async def worker(self, redis_url: str = "", **options: Any) -> Worker:
+        """A worker that has begun to serve."""
+        worker = self.start(redis_url, **options)
+        await worker.says(" shards\n")
+        return worker
+
+    def jobs(self, number: int, team: int = 0, **fields: Any) -> list[Job]:
+        made = []
+        for _ in range(number):
+            each = next(_numbers)
+            [apns_id] = new_ids(1_700_000_000_000, (each << 16).to_bytes(10))
+            plain = {"id": apns_id, "device_token": b"%064x" % each, "topic": self.teams[team].topic}
+            made.append(Job(**{"payload": b'{"aps":{}}', **plain, **fields}))
+        return made
+
+    async def enqueue(self, jobs: Sequence[Job], team: int = 0, lane: Lane = Lane.HIGH) -> list[str]:
+        """Stand them in the queues as ingest does; returns their ids."""
+        tenant = self.teams[team].tenant
+        base = base_shard(tenant, DEFAULT_SHARDS)
+        by_shard: dict[int, list[bytes]] = {}
+        for job in jobs:
+            shard = device_shard(base, job.device_token, SPREAD, DEFAULT_SHARDS)
+            by_shard.setdefault(shard, []).append(encode_job(job))
+        answers = await self._queue.enqueue(
+            [Batch(shard, lane, tenant, each) for shard, each in by_shard.items()]
+        )
+        assert set(answers) == {None}
+        return [job.id.decode() for job in jobs]
+
+    async def enqueue_raw(self, shard: int, tenant: str, jobs: Sequence[bytes]) -> None:
+        assert await self._queue.enqueue([Batch(shard, Lane.HIGH, tenant, jobs)]) == [None]
+
+    async def take_shards(self, shards: Sequence[int]) -> None:
+        """Become their holder, as another worker would."""
+        await self._queue.acquire(shards)
+
+    def accepted(self, ids: Iterable[str]) -> Counter[int]:
+        """How many of these were accepted so many times."""
+        return Counter(map(self.simulator.ledger.accepted, ids))
+
+    def tried(self, ids: Iterable[str]) -> Counter[int]:
+        return Counter(map(self.simulator.ledger.attempt_count, ids))
+
+    def queued(self) -> Counter[str]:
+        """The ids of all jobs that stand ready, wait or are claimed, and how often each does."""
+        found: Counter[str] = Counter()
+        for key in self.raw.keys("clarion:{*"):
+            kind = self.raw.type(key)
+            if kind == b"zset":
+                stored = [member.split(b"|", 2)[2] for member in self.raw.zrange(key, 0, -1)]
+            elif kind == b"list":
+                stored = [each for each in self.raw.lrange(key, 0, -1) if each[:1] >= b"\x80"]
+            else:
+                continue
+            found.update(decode_job(each).id.decode() for each in stored)
+        return found
+
+    def claims(self) -> int:
+        return sum(int(self.raw.scard(shard_keys(shard).claims)) for shard in range(DEFAULT_SHARDS))
+
+    def dead(self) -> list[tuple[str, bytes]]:
+        """(reason, job as stored) of the dead letters."""
+        return [
+            (entry[b"reason"].decode(), entry[b"job"])
+            for shard in range(DEFAULT_SHARDS)
+            for _, entry in self.raw.xrange(shard_keys(shard).dead)
+        ]
+
+    async def settled(self, worker: Worker) -> None:
+        """Wait until no job stands anywhere."""
+        await until(lambda: not self.queued() and not self.claims(), lambda: (self.queued(), worker))
+
+
+def _main(settings: dict[str, Any]) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    options = EngineOptions(
+        redis_url=settings["redis_url"],
+        apns_production_url=f"https://localhost:{settings['port']}",
+        apns_sandbox_url="https://localhost:1",
+        apns_ca_file=Path(settings["ca_file"]),
+        **{**OPTIONS, **settings["options"]},
+    )
+    return run_worker(options, MASTER_KEY, 0, 1, lifeline=settings["lifeline"])
+
+
+if __name__ == "__main__":
+    # as under a terminal's or a container's defaults, whatever the test run has done
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(_main(json.loads(sys.argv[1])))

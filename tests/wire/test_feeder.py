@@ -1,0 +1,208 @@
+"""The feeder with a store that says what a test wants: every job that Redis has put in our hands is handed over."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from rig import Rig, ids, job, run, until
+
+from engine.link.pool import Pool
+from engine.options import EngineOptions
+from engine.worker.feeder import Feeder
+from engine.worker.hand import Claim
+from engine.worker.settler import Settler
+from shards.errors import StoreRefused, StoreUnavailable
+from shards.job import encode_job
+from shards.queue import Claimed, Fenced, Holding, Run, Settlement
+
+OPTIONS = EngineOptions(in_hand_most=400, claim_most=100, backlog_most=50)
+
+
+class Store:
+    """A queue whose answers are scripted: for each shard what the next claims bring, or the error of a round."""
+
+    def __init__(self, stock: dict[int, list[Any]]) -> None:
+        self.stock = stock
+        self.said: list[str] = []
+        self.passed_over: list[list[str]] = []
+        self.settle_fails = 0
+
+    async def claim(self, wanted: Sequence[tuple[Holding, str, int]], **how: Any) -> list[Any]:
+        self.passed_over.append(list(how["pass_over"]))
+        answers = []
+        for holding, claim_id, _ in wanted:
+            self.said.append(f"claim {holding.shard}")
+            waiting = self.stock.get(holding.shard, [])
+            brings = waiting.pop(0) if waiting else []
+            if isinstance(brings, StoreUnavailable):
+                raise brings
+            if brings is Fenced:
+                brings = Fenced(holding)
+            if isinstance(brings, list):
+                runs = [Run("high", "tenant-0", [encode_job(each) for each in brings])] if brings else []
+                brings = Claimed(holding, claim_id, runs, not runs or not waiting)
+            answers.append(brings)
+        return answers
+
+    async def reclaim(self, holding: Holding) -> int | Fenced:
+        self.said.append(f"reclaim {holding.shard} fence {holding.fence}")
+        return Fenced(holding) if self.stock.get(-1) else 0
+
+    async def acquire(self, shards: Sequence[int]) -> list[Holding]:
+        self.said.append(f"acquire {shards}")
+        return [Holding(shard, 2) for shard in shards]
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Any]:
+        if self.settle_fails:
+            self.settle_fails -= 1
+            raise StoreUnavailable("gone", in_doubt=True)
+        self.said.append("settle")
+        return [settlement.holding for settlement in settlements]
+
+
+class OneRoute:
+    """Every tenant's jobs go to one pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def known(self, tenant: str, environment: str) -> Pool:
+        return self._pool
+
+    def saturated(self, backlog_most: int) -> list[str]:
+        return ["tenant-0"] if len(self._pool.backlog) >= backlog_most else []
+
+
+@asynccontextmanager
+async def feeding(rig: Rig, store: Store, shards: int) -> Any:
+    """A feeder and a settler at work on a pool of the rig."""
+    settler = Settler(store, rig.hand.forget)  # type: ignore[arg-type]
+    rig.hand._finished = settler.add
+    feeder = Feeder(
+        store,  # type: ignore[arg-type]
+        [Holding(shard, 1) for shard in range(shards)],
+        rig.hand,
+        OneRoute(rig.pool(most=1)),  # type: ignore[arg-type]
+        rig.fates,
+        OPTIONS,
+    )
+    tasks = [asyncio.create_task(feeder.run()), asyncio.create_task(settler.run())]
+    ticker = asyncio.create_task(_tick(feeder))
+    yield feeder, settler, tasks[0]
+    feeder.quiet()
+    await tasks[0]
+    for task in (ticker, tasks[1]):
+        task.cancel()
+
+
+async def _tick(feeder: Feeder) -> None:
+    while True:
+        await asyncio.sleep(0.01)
+        feeder.stir()
+
+
+def test_what_was_claimed_beside_a_refusal_is_handed_over() -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            jobs = [job(rig.teams[0]) for _ in range(20)]
+            stock = {0: [jobs[:5]], 1: [StoreRefused("Redis refused: READONLY"), jobs[5:10]], 2: [jobs[10:]]}
+            async with feeding(rig, Store(stock), 3):
+                pushed = ids([(each, None) for each in jobs])
+                await until(lambda: rig.times_accepted(pushed) == {1}, lambda: rig.hand)
+                await until(lambda: not rig.hand.claims, lambda: rig.hand)
+
+    run(scenario)
+
+
+def test_a_shard_in_doubt_is_acquired_anew_when_its_claims_are_settled_and_not_before() -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            rig.simulator.script([{"times": 1, "then": [{"do": "delay", "delay_s": 0.8}, {"do": "judge"}]}])
+            early, late = [job(rig.teams[0])], [job(rig.teams[0])]
+            store = Store({0: [early, StoreUnavailable("gone", in_doubt=True), late]})
+            async with feeding(rig, store, 1) as (feeder, _, _):
+                await until(lambda: "1 in doubt" in repr(feeder), lambda: feeder)
+                # a bell rings meanwhile
+                feeder.wake((0,))
+                await until(lambda: rig.times_accepted(ids([(late[0], None)])) == {1}, lambda: store.said)
+                await until(lambda: not rig.hand.claims)
+            assert store.said == [
+                *("claim 0", "claim 0", "settle"),
+                *("reclaim 0 fence 1", "acquire [0]", "reclaim 0 fence 2", "claim 0", "settle"),
+            ]
+
+    run(scenario)
+
+
+def test_a_shard_in_doubt_that_another_worker_has_taken_is_not_taken_from_it() -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            store = Store({0: [StoreUnavailable("gone", in_doubt=True)], -1: [True]})
+            async with feeding(rig, store, 1) as (_, _, task):
+                await until(task.done, lambda: store.said)
+            assert store.said == ["claim 0", "reclaim 0 fence 1"]
+
+    run(scenario)
+
+
+def test_an_unavailable_store_that_did_nothing_leaves_no_doubt() -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            jobs = [job(rig.teams[0])]
+            store = Store({0: [StoreUnavailable("refused", in_doubt=False), jobs]})
+            async with feeding(rig, store, 1):
+                await until(lambda: rig.times_accepted(ids([(jobs[0], None)])) == {1}, lambda: store.said)
+            assert not any(said.startswith("acquire") for said in store.said)
+
+    run(scenario)
+
+
+def test_a_bell_for_a_shard_that_is_anothers_wakes_nobody() -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            store = Store({0: [Fenced], 1: []})
+            async with feeding(rig, store, 2) as (feeder, _, task):
+                await until(lambda: "of 1 shards" in repr(feeder), lambda: feeder)
+                feeder.wake((0, 1))
+                await until(lambda: store.said.count("claim 1") == 2, lambda: store.said)
+                assert store.said.count("claim 0") == 1
+                assert not task.done()
+
+    run(scenario)
+
+
+def test_a_tenant_is_passed_over_while_its_pool_has_enough_and_looked_at_again_afterwards() -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            # the first push is answered late, and until then nothing behind it is sent
+            rig.simulator.script([{"times": 1, "then": [{"do": "delay", "delay_s": 0.2}, {"do": "judge"}]}])
+            first, second = ([job(rig.teams[0]) for _ in range(60)] for _ in range(2))
+            store = Store({0: [first, [], second]})
+            async with feeding(rig, store, 1):
+                await until(
+                    lambda: rig.times_accepted(ids([(e, None) for e in second])) == {1}, lambda: store.said
+                )
+            assert store.passed_over[:2] == [[], ["tenant-0"]]
+            assert store.passed_over[-1] == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_settlement_that_got_no_answer_is_repeated_until_it_did(failures: int) -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            store = Store({})
+            store.settle_fails = failures
+            async with feeding(rig, store, 1) as (_, settler, _):
+                claim = Claim(Holding(0, 1), "1:1", 1)
+                rig.hand.take(claim)
+                rig.hand.finish(claim, 1)
+                assert (rig.hand.jobs, rig.hand.claims) == (0, {claim})
+                await settler.drained()
+                assert store.said[-1] == "settle"
+                assert rig.hand.claims == set()
+
+    run(scenario)
