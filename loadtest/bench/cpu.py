@@ -25,11 +25,6 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def family(pid: int) -> list[int]:
-    """The process, its children, and theirs."""
-    return [pid, *(member for child in children(pid) for member in family(child))]
-
-
 def resident_bytes(pid: int) -> int:
     """Memory of the process that is in RAM now."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

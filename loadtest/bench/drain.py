@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from typing import Any, Literal
 
-from loadtest.bench.cpu import cpu_s, family, resident_bytes
+from loadtest.bench.cpu import cpu_s, resident_bytes
 from loadtest.bench.lab import Lab, device_token, lab, payload, wait_until, workers_of
 from loadtest.bench.stages import stage_shares
 from loadtest.sink.start import start_sink
@@ -95,7 +95,7 @@ def _watch(
             "at_s": time.monotonic(),
             "engine": cpu_s(engine),
             "redis": cpu_s([redis_pid]),
-            "sink": cpu_s([member for pid in target.pids for member in family(pid)]),
+            "sink": cpu_s(target.pids),
         }
 
     wait_until(target.pushes, "the first push at the sink")
