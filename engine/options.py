@@ -7,6 +7,7 @@ from engine.link.dial import endpoint
 from engine.policy.links import LinkOptions
 from engine.policy.retry import RetryOptions
 from shards.options import OptionError
+from shards.queue import LEASE_S
 
 PRODUCTION_URL = "https://api.push.apple.com"
 SANDBOX_URL = "https://api.sandbox.push.apple.com"
@@ -33,6 +34,7 @@ class EngineOptions:
     low_share: float = 0.1
     answer_deadline_s: float = 30.0
     drain_s: float = 20.0
+    lease_s: float = LEASE_S
     retry: RetryOptions = field(default_factory=RetryOptions)
     links: LinkOptions = field(default_factory=LinkOptions)
 
@@ -49,5 +51,21 @@ class EngineOptions:
             )
         if not 1 <= self.links.most <= 1_000:
             raise OptionError("links_max", f"is {self.links.most}; write a number from 1 to 1000")
+        if not 1 <= self.lease_s <= 300:
+            raise OptionError("lease_s", f"is {self.lease_s:g}; write a number of seconds from 1 to 300")
+        if not 0 < self.retry.first_s <= self.retry.most_s:
+            raise OptionError(
+                "retry_first_s",
+                f"is {self.retry.first_s:g} and --retry-most-s {self.retry.most_s:g}; "
+                "write seconds above 0, the first no more than the most",
+            )
+        if self.retry.most_s > 86_400:
+            raise OptionError(
+                "retry_most_s", f"is {self.retry.most_s:g}; write a number of seconds up to 86400"
+            )
+        if not 1 <= self.retry.attempts_most <= 100:
+            raise OptionError(
+                "retry_attempts", f"is {self.retry.attempts_most}; write a number from 1 to 100"
+            )
         if not 0 <= self.drain_s <= 3_600:
             raise OptionError("drain_s", f"is {self.drain_s:g}; write a number of seconds from 0 to 3600")

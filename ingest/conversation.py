@@ -22,6 +22,11 @@ from ingest.problems import Code, Refusal
 
 LOG: Final = logging.getLogger("clarion.ingest")
 LOOK_AGAIN_AFTER_S: Final = 0.02
+# A connection without a request may have one on its way, which would meet a reset if we closed. So for a farewell
+# everybody is served on, each answer saying that the connection closes, and new connections come in as before: with
+# one process they would wait for its successor. Then a last call for those that came in at the end of it.
+FAREWELL_S: Final = 0.75
+LAST_CALL_S: Final = 0.25
 # what aiohttp may still take to cancel a request; it takes 0 for "as long as it needs"
 CUT_OFF_AFTER_S: Final = 0.1
 READ_AHEAD_BYTES: Final = 256 * 1024
@@ -100,24 +105,36 @@ class Conversations(web.Server):
         """An id for a request that brought none: unique to the process by its prefix, then counted."""
         return f"{self._request_id_prefix}{next(self._request_ids):x}"
 
-    async def end(self, grace_s: float) -> None:
-        """Close every connection: idle ones at once, others after their present answer, all after ``grace_s``.
+    async def end(self, grace_s: float, accept_no_more: Callable[[], None]) -> None:
+        """Close every connection: after its next answer, idle ones after a farewell, and all after ``grace_s``.
 
+        No client that opens a connection for its request, or that sends again within the farewell, sees a reset.
         aiohttp's ``shutdown`` alone would stop reading first, so a body that is still arriving would never end.
         """
         self._ending = True
         try:
             async with asyncio.timeout(grace_s):
+                await self._emptied(FAREWELL_S)
+                accept_no_more()
+                await self._emptied(LAST_CALL_S)
                 while connections := self.connections:
                     for conversation in connections:
                         if isinstance(conversation, Conversation):
                             conversation.retire_if_idle()
                     await asyncio.sleep(LOOK_AGAIN_AFTER_S)
         except TimeoutError:
+            accept_no_more()
             LOG.warning(
                 "%d connections are closed with a request open: the grace is over", len(self.connections)
             )
         await self.shutdown(CUT_OFF_AFTER_S)
+
+    async def _emptied(self, most_s: float) -> None:
+        """Returns when no connection is left, or after so long."""
+        for _ in range(round(most_s / LOOK_AGAIN_AFTER_S)):
+            if not self.connections:
+                return
+            await asyncio.sleep(LOOK_AGAIN_AFTER_S)
 
     def _request(
         self,

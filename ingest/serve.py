@@ -4,8 +4,12 @@ The socket is bound before the fork and shared by all ingest processes, so the k
 them and a process that is started again loses none that wait. A signal and the end of the lifeline only set an
 event; what they mean is done in one place.
 
-Stop: accept no more; idle connections close, others after their present answer; open requests have the grace to
-end; what they wait for is flown to Redis; exit code 0.
+Start: learn from Redis what pushes need, then accept. What connects before waits in the kernel, where it costs
+nothing; a process that accepted first would answer 503 beside others that could have answered 202. When Redis does
+not answer soon, the process serves without.
+
+Stop: each connection closes after its next answer; after a farewell no more are accepted and idle ones close; open
+requests have the grace to end; what they wait for is flown to Redis; exit code 0.
 """
 
 import asyncio
@@ -28,6 +32,7 @@ from ingest.store import Store
 LOG: Final = logging.getLogger("clarion.ingest")
 PULSE_EVERY_S: Final = 1.0
 REQUEST_ID_BYTES: Final = 4
+LEARN_MOST_S: Final = 1.0
 
 
 class ListenError(Exception):
@@ -82,6 +87,8 @@ async def _serve(
         _watch(loop, lifeline, stop)
     store = Store(options)
     store.open()
+    pulse()
+    await _wait(store.learned, LEARN_MOST_S)
     conversations = Conversations(routes(store, options), options, f"{os.urandom(REQUEST_ID_BYTES).hex()}-")
     server = await loop.create_server(conversations, sock=listener, backlog=options.backlog)
     # what exists now lives as long as the process: the collector need not walk it again and again
@@ -92,8 +99,7 @@ async def _serve(
         pulse()
         await _wait(stop, PULSE_EVERY_S)
     LOG.info("stopping: %r", conversations)
-    server.close()
-    ended = asyncio.create_task(conversations.end(options.grace_s))
+    ended = asyncio.create_task(conversations.end(options.grace_s, server.close))
     while not ended.done():
         pulse()
         await asyncio.wait((ended,), timeout=PULSE_EVERY_S)

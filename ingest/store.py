@@ -23,7 +23,10 @@ ASK_AGAIN_AFTER_S: Final = 0.5
 
 
 class Store:
-    """Redis behind one ingest process. ``shards`` is None until Redis has answered for the first time."""
+    """Redis behind one ingest process. ``shards`` is None until Redis has answered for the first time.
+
+    ``learned`` is set from then on.
+    """
 
     def __init__(self, options: IngestOptions) -> None:
         self._tenants = Tenants(options.redis_url)
@@ -35,6 +38,7 @@ class Store:
             bytes_most=options.waiting_bytes_most,
         )
         self.shards: int | None = None
+        self.learned = asyncio.Event()
         self._background: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -77,6 +81,7 @@ class Store:
                     LOG.warning("no push is accepted until Redis answers: %s", error)
                     told = True
                 await asyncio.sleep(ASK_AGAIN_AFTER_S)
+        self.learned.set()
         LOG.info("the queues have %d shards", self.shards)
 
     async def _follow(self) -> None:

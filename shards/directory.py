@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from shards import keys
+from shards.conditions import Conditions
 from shards.errors import StoreError
 from shards.redis import listening
 from shards.tenant import Tenant, hash_api_key
@@ -38,6 +39,11 @@ class Directory:
 
     def __repr__(self) -> str:
         return f"<Directory {len(self._by_id)} tenants, {len(self._by_secret)} keys, {len(self._unknown)} unknown>"
+
+    @property
+    def conditions(self) -> Conditions:
+        """What keeps tenants' credentials from being used."""
+        return self._tenants.conditions
 
     def known(self, tenant_id: str) -> Tenant | None:
         """The tenant if it is in memory."""

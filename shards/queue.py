@@ -5,23 +5,37 @@ until it is settled: a ready list, a claim, or the waiting set. While Redis is o
 every other verb still works, so that the queues can drain.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from shards.errors import StoreRefused
-from shards.keys import shard_keys
+from shards.keys import MEMBERS, shard_keys
 from shards.lanes import Lane
 from shards.redis import Call, ScriptConnection, script
 
 CLAIM_MOST: Final = 3_800
+# how long a shard stays with a member that says nothing more
+LEASE_S: Final = 6.0
 DEAD_LENGTH: Final = 10_000
+# a job that so many holders died with in hand is buried; suspects come back in slots of their own, of which each
+# shard uses every eighth
+DEATHS_MOST: Final = 3
+SLOT_MS: Final = 1_000
+SLOTS: Final = 8
+DEATHS_KEPT: Final = 10_000
+DEATHS_KEPT_S: Final = 3_600
 
 _ENQUEUE: Final = script("enqueue")
 _CLAIM: Final = script("claim")
 _SETTLE: Final = script("settle")
 _PROMOTE: Final = script("promote")
 _RECLAIM: Final = script("reclaim")
+_TRIM: Final = script("trim")
 _ACQUIRE: Final = script("acquire")
+_RENEW: Final = script("renew")
+_RELEASE: Final = script("release")
+_ANNOUNCE: Final = script("announce")
 
 
 class Batch(NamedTuple):
@@ -34,10 +48,17 @@ class Batch(NamedTuple):
 
 
 class Holding(NamedTuple):
-    """A worker's right to a shard: whoever held it before has a lower fence and can neither claim nor settle."""
+    """A member's right to a shard: whoever held it before has another fence, and can neither claim nor settle."""
 
     shard: int
-    fence: int
+    fence: str
+
+
+class Taken(NamedTuple):
+    """Not acquired: another member holds the shard."""
+
+    shard: int
+    holder: str
 
 
 class Run(NamedTuple):
@@ -67,12 +88,24 @@ class Retry(NamedTuple):
 
 
 class Burial(NamedTuple):
-    """A job that ends unsent, and why; ``at_ms`` is Unix ms."""
+    """A job that ends unsent, and why; times are Unix ms, and 0 when there is none.
+
+    ``status`` and ``timestamp_ms`` are APNs' own, ``attempts`` includes the last. ``token`` is given when the device
+    token is dead, with its ``topic`` and ``environment``: then it is reported apart as well.
+    """
 
     tenant: str
     reason: str
     at_ms: int
     job: bytes
+    lane: str = "high"
+    status: int = 0
+    timestamp_ms: int = 0
+    attempts: int = 0
+    admitted_ms: int = 0
+    token: bytes = b""
+    topic: str = ""
+    environment: str = ""
 
 
 class Settlement(NamedTuple):
@@ -114,10 +147,44 @@ class Queue:
             )
         return [a if isinstance(a, StoreRefused) else None for a in await self._connection.run(calls)]
 
-    async def acquire(self, shards: Sequence[int]) -> list[Holding]:
-        """Take shards over from whoever held them."""
-        answers = await self._run([Call(_ACQUIRE, (shard_keys(s).fence,), ()) for s in shards])
-        return [Holding(s, fence) for s, fence in zip(shards, answers, strict=True)]
+    async def announce(self, member: str, lease_s: float, others: Sequence[str] = ()) -> list[str]:
+        """Say that a member lives for so long from now (0: that it leaves); returns the names of all that live.
+
+        ``others`` are put on the list for as long, unless they stand on it.
+        """
+        [members] = await self._run([Call(_ANNOUNCE, (MEMBERS,), [_ms(lease_s), member, *others])])
+        return [name.decode() for name in members]
+
+    async def acquire(
+        self, shards: Sequence[int], member: str = "worker", lease_s: float = LEASE_S
+    ) -> list[Holding | Taken]:
+        """Take shards that are free, or whose lease has lapsed; a member takes back its own at once."""
+        calls = []
+        for shard in shards:
+            keys = shard_keys(shard)
+            calls.append(
+                Call(_ACQUIRE, (keys.fence, keys.lease), [member, _ms(lease_s), os.urandom(4).hex()])
+            )
+        return [
+            Holding(shard, said.decode()) if done else Taken(shard, said.decode())
+            for shard, (done, said) in zip(shards, await self._run(calls), strict=True)
+        ]
+
+    async def renew(self, holdings: Sequence[Holding], member: str, lease_s: float) -> list[Holding | Fenced]:
+        """Hold shards for another term; one that nobody else has taken since is revived even if it has lapsed."""
+        calls = []
+        for shard, fence in holdings:
+            keys = shard_keys(shard)
+            calls.append(Call(_RENEW, (keys.fence, keys.lease), [fence, member, _ms(lease_s)]))
+        return _held_or_fenced(holdings, await self._run(calls))
+
+    async def release(self, holdings: Sequence[Holding]) -> list[Holding | Fenced]:
+        """Give shards up; settle their claims before."""
+        calls = []
+        for shard, fence in holdings:
+            keys = shard_keys(shard)
+            calls.append(Call(_RELEASE, (keys.fence, keys.lease), [fence]))
+        return _held_or_fenced(holdings, await self._run(calls))
 
     async def claim(
         self,
@@ -164,9 +231,8 @@ class Queue:
                 args += (due_ms, f"{lane}|{tenant}|".encode() + job)
             for burial in burials:
                 args += burial
-            calls.append(
-                Call(_SETTLE, (keys.fence, keys.claims, keys.claim(claim_id), keys.waiting, keys.dead), args)
-            )
+            own = (keys.fence, keys.claims, keys.claim(claim_id))
+            calls.append(Call(_SETTLE, (*own, keys.waiting, keys.dead, keys.dead_tokens), args))
         return [
             answer if isinstance(answer, StoreRefused) else Fenced(s.holding) if answer == -1 else s.holding
             for s, answer in zip(settlements, await self._connection.run(calls), strict=True)
@@ -180,17 +246,47 @@ class Queue:
             calls.append(Call(_PROMOTE, (keys.waiting, keys.high, keys.low), [now_ms, most]))
         return [(promoted, due_ms) for promoted, due_ms in await self._run(calls)]
 
-    async def reclaim(self, holding: Holding) -> int | Fenced:
-        """Give back the claims that earlier holders of the shard left; returns the number of jobs given back."""
+    async def trim_dead(self, shards: Sequence[int], older_than_ms: int) -> int:
+        """Forget dead letters and dead tokens of before that time (Unix ms); returns how many."""
+        calls = []
+        for shard in shards:
+            keys = shard_keys(shard)
+            calls.append(Call(_TRIM, (keys.dead, keys.dead_tokens), [older_than_ms]))
+        return sum(await self._run(calls))
+
+    async def reclaim(self, holding: Holding, *, sent: bool = True) -> int | Fenced:
+        """Give back the claims that earlier holders of the shard left; returns the number of jobs in them.
+
+        ``sent``: their jobs may have been sent, which is so whenever a holder was lost. Then those of tenants that
+        want nothing twice are buried, and a job that was in hand at several such losses is buried as poison. It is
+        False for claims that no worker ever learned of, because the answer was lost.
+        """
         keys = shard_keys(holding.shard)
-        call = Call(_RECLAIM, (keys.fence, keys.claims, keys.high, keys.low), [holding.fence])
+        lists = (
+            keys.fence,
+            keys.claims,
+            keys.high,
+            keys.low,
+            keys.waiting,
+            keys.dead,
+            keys.deaths,
+            keys.once,
+        )
+        call = Call(
+            _RECLAIM,
+            lists,
+            [
+                *(holding.fence, int(sent), DEATHS_MOST, SLOT_MS, DEAD_LENGTH, DEATHS_KEPT, DEATHS_KEPT_S),
+                *(SLOTS, holding.shard % SLOTS),
+            ],
+        )
         total, left = 0, 1
         while left:
             # one claim a call: Redis serves others in between
-            [(given_back, left)] = await self._run([call])
-            if given_back == -1:
+            [(jobs, left)] = await self._run([call])
+            if jobs == -1:
                 return Fenced(holding)
-            total += given_back
+            total += jobs
         return total
 
     async def _run(self, calls: list[Call]) -> list[Any]:
@@ -199,6 +295,14 @@ class Queue:
             if isinstance(answer, StoreRefused):
                 raise answer
         return answers
+
+
+def _held_or_fenced(holdings: Sequence[Holding], answers: Sequence[int]) -> list[Holding | Fenced]:
+    return [holding if done else Fenced(holding) for holding, done in zip(holdings, answers, strict=True)]
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
 
 
 def _claimed(holding: Holding, claim_id: str, answer: list[Any]) -> Claimed | Fenced:

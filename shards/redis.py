@@ -150,6 +150,8 @@ class ScriptConnection:
         Raises StoreRefused when Redis refuses the login.
         A script that Redis does not know (it was restarted) certainly did not run: it is loaded and called again.
         """
+        if not calls:
+            return []
         async with self._turn:
             await self._open()
             commands = [

@@ -14,7 +14,8 @@ class Tenant(msgspec.Struct, array_like=True, frozen=True):
 
     ``team_id`` and ``key_id`` are Apple's 10-character ids; ``sealed_key`` is the .p8 file's text, sealed by the
     vault with ``credential_context(id, key_id)``. ``topics`` are the bundle ids that it may push to. ``spread`` is
-    the number of shards that its devices are hashed over.
+    the number of shards that its devices are hashed over. ``in_doubt`` is what becomes of a push when nobody can know
+    whether APNs had it: "resend" (it may arrive twice) or "bury" (it may not arrive, as suits one-time codes).
     """
 
     id: str
@@ -24,6 +25,7 @@ class Tenant(msgspec.Struct, array_like=True, frozen=True):
     topics: tuple[str, ...]
     spread: int = 4
     created_ms: int = 0
+    in_doubt: str = "resend"
 
 
 class ApiKey(msgspec.Struct, array_like=True, frozen=True):

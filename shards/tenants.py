@@ -5,6 +5,7 @@ import os
 from typing import Any, Final
 
 from shards import keys
+from shards.conditions import Conditions
 from shards.errors import AlreadyExists, NotFound
 from shards.redis import connect, store_errors
 from shards.tenant import ApiKey, Tenant, decode_api_key, decode_tenant, encode_record, hash_api_key
@@ -27,6 +28,11 @@ class Tenants:
     def __init__(self, url: str) -> None:
         self._redis: Any = connect(url)
 
+    @property
+    def conditions(self) -> Conditions:
+        """What keeps tenants' credentials from being used."""
+        return Conditions(self._redis)
+
     async def close(self) -> None:
         await self._redis.aclose()
 
@@ -46,6 +52,11 @@ class Tenants:
         with store_errors():
             if not await self._redis.hsetnx(keys.TENANTS, tenant.id, encode_record(tenant)):
                 raise AlreadyExists(f"there is a tenant {tenant.id!r} already; choose another name")
+            if tenant.in_doubt == "bury":
+                # on every shard, so that each can tell what to do with the claims of a lost worker; and before there
+                # is a key, so that no push comes before it
+                for shard in range(await self.shards()):
+                    await self._redis.sadd(keys.shard_keys(shard).once, tenant.id)
             await self._redis.hset(keys.API_KEYS, hash_api_key(secret), encode_record(key))
             await self._redis.publish(keys.CHANGES, tenant.id)
 

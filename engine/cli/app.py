@@ -11,7 +11,7 @@ from typing import Final
 from cyclopts import App, CycloptsError
 from cyclopts.config import Env
 
-from engine.cli import demo, run, send, simulate, tenant
+from engine.cli import dead, demo, run, send, simulate, tenant
 from engine.cli.config import clarion_toml
 from engine.cli.errors import CommandError
 from ingest.serve import ListenError
@@ -44,6 +44,7 @@ app.command(run.run)
 app.command(run.engine)
 app.command(run.ingest)
 app.command(tenant.app)
+app.command(dead.app)
 app.command(send.send)
 app.command(demo.demo)
 app.command(simulate.simulate)

@@ -14,6 +14,7 @@ from platformdirs import user_data_path
 
 from engine.options import PRODUCTION_URL, SANDBOX_URL, EngineOptions
 from engine.policy.links import LinkOptions
+from engine.policy.retry import RetryOptions
 from ingest.options import IngestOptions
 from shards.vault import decode_master_key, read_master_key
 
@@ -71,11 +72,23 @@ class EngineParams:
     links_max: Annotated[int, Parameter(group=_APNS)] = LinkOptions().most
     "Connections to APNs for one credential, in one worker, at most."
 
+    retry_first_s: Annotated[float, Parameter(group=_APNS)] = RetryOptions().first_s
+    "Bound of the delay, in seconds, before a push that failed for the moment is tried again; it doubles each time."
+
+    retry_most_s: Annotated[float, Parameter(group=_APNS)] = RetryOptions().most_s
+    "Where that bound stops doubling. Apple advises 15 minutes after answers of 5xx."
+
+    retry_attempts: Annotated[int, Parameter(group=_APNS)] = RetryOptions().attempts_most
+    "How often a push is tried, at most, before it is given up."
+
     workers: Annotated[int, Parameter(group=_PROCESSES)] = cpus()
     "Sending processes; default: one for each CPU."
 
     drain_s: Annotated[float, Parameter(group=_PROCESSES)] = EngineOptions().drain_s
     "Seconds that pushes under way may take after SIGTERM, before they are given back to the queue."
+
+    lease_s: Annotated[float, Parameter(group=_PROCESSES)] = EngineOptions().lease_s
+    "Seconds after which the shards of a worker that says nothing more go to others."
 
     def options(self, redis_url: str) -> EngineOptions:
         options = EngineOptions(
@@ -84,6 +97,10 @@ class EngineParams:
             apns_sandbox_url=self.apns_sandbox_url,
             apns_ca_file=self.apns_ca_file,
             drain_s=self.drain_s,
+            lease_s=self.lease_s,
+            retry=RetryOptions(
+                first_s=self.retry_first_s, most_s=self.retry_most_s, attempts_most=self.retry_attempts
+            ),
             links=LinkOptions(most=self.links_max),
         )
         options.validate()

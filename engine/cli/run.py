@@ -4,6 +4,7 @@ Everything that can be wrong is found before the first fork: options, master key
 redis-server's directory.
 """
 
+import os
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -96,12 +97,14 @@ def _workers(store: StoreParams, params: EngineParams, redis_url: str) -> list[R
     if not 1 <= params.workers <= 1_024:
         raise OptionError("workers", f"is {params.workers}; write a number from 1 to 1024")
     master_key = store.master_key(create=True)
+    # forked with its children, so that one that is started again has the name of the one that died
+    node = os.urandom(4).hex()
     return [
         Row(
             name=f"worker-{number}",
             index=number,
             stage=WORKER_STAGE,
-            run=partial(_work, options, master_key, params.workers),
+            run=partial(_work, options, master_key, params.workers, node),
             pulsed=True,
             grace_s=options.drain_s + MARGIN_S,
         )
@@ -109,9 +112,17 @@ def _workers(store: StoreParams, params: EngineParams, redis_url: str) -> list[R
     ]
 
 
-def _work(options: EngineOptions, master_key: bytes, workers: int, context: ChildContext) -> int:
+def _work(
+    options: EngineOptions, master_key: bytes, workers: int, node: str, context: ChildContext
+) -> int:
     return run_worker(
-        options, master_key, context.index, workers, pulse=context.pulse, lifeline=context.lifeline
+        options,
+        master_key,
+        context.index,
+        workers,
+        node=node,
+        pulse=context.pulse,
+        lifeline=context.lifeline,
     )
 
 

@@ -1,12 +1,10 @@
 """``clarion tenant``: the companies on this gateway."""
 
-import asyncio
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -15,7 +13,8 @@ from rich.table import Table
 from engine.apns.bearer import KeyFileError, load_p8
 from engine.cli.errors import CommandError
 from engine.cli.options import StoreParams
-from shards.private_server import prepare, running_url
+from engine.cli.store import redis_url, with_tenants
+from shards.conditions import Condition
 from shards.tenant import Tenant, credential_context
 from shards.tenants import Tenants, new_api_key
 from shards.vault import Vault
@@ -39,6 +38,7 @@ def create(
     key_file: Path,
     topic: Annotated[list[str], Parameter(negative="")],
     spread: int = 4,
+    in_doubt: Literal["resend", "bury"] = "resend",
     store: StoreParams = _NO_STORE,
 ) -> None:
     """Create a tenant, and show its API key: once, since only a hash of it is kept.
@@ -47,6 +47,8 @@ def create(
 
         clarion tenant create acme --team-id A1B2C3D4E5 --key-id F6G7H8I9J0 \\
             --key-file AuthKey_F6G7H8I9J0.p8 --topic com.acme.app
+        clarion tenant create codes --team-id A1B2C3D4E5 --key-id F6G7H8I9J0 \\
+            --key-file AuthKey_F6G7H8I9J0.p8 --topic com.acme.login --in-doubt bury
 
     Parameters
     ----------
@@ -62,6 +64,9 @@ def create(
         A bundle id that the tenant may push to; may be given several times.
     spread
         Over how many shards its devices are spread; more for a tenant that alone must use many CPUs.
+    in_doubt
+        What to do when nobody can know whether APNs had a push: resend it, and it may arrive twice; or bury it among
+        the dead letters, and it may not arrive, which suits one-time codes.
     """
     _require(NAME, name, "NAME", "lower-case letters, digits and hyphens, at most 63, such as acme")
     _require(
@@ -83,9 +88,10 @@ def create(
         topics=tuple(dict.fromkeys(topic)),
         spread=spread,
         created_ms=int(time.time() * 1000),
+        in_doubt=in_doubt,
     )
-    with _redis_url(store) as url:
-        _with_tenants(url, lambda tenants: tenants.create(tenant, secret, prefix))
+    with redis_url(store) as url:
+        with_tenants(url, lambda tenants: tenants.create(tenant, secret, prefix))
     console = Console()
     console.print(f"Tenant [bold]{name}[/bold] is created. Its API key, shown only now:\n")
     # not wrapped, so that it can be copied from a narrow terminal
@@ -94,24 +100,57 @@ def create(
 
 @app.command(name="list")
 def show(*, store: StoreParams = _NO_STORE) -> None:
-    """List the tenants.
+    """List the tenants, and below them what keeps their credentials from being used.
 
     For example:
 
         clarion tenant list
     """
-    with _redis_url(store) as url:
-        tenants = _with_tenants(url, lambda tenants: tenants.all())
+    with redis_url(store) as url:
+        tenants, conditions = with_tenants(url, _tenants_and_conditions)
     if not tenants:
         print("There is no tenant yet; 'clarion tenant create --help' shows how to make one.")
         return
-    table = Table("tenant", "team", "key", "topics", "spread", "created", box=None, header_style="bold")
+    table = Table(
+        "tenant", "team", "key", "topics", "spread", "in doubt", "created", box=None, header_style="bold"
+    )
     for tenant in tenants:
-        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(tenant.created_ms / 1000))
         table.add_row(
-            tenant.id, tenant.team_id, tenant.key_id, ", ".join(tenant.topics), str(tenant.spread), created
+            tenant.id,
+            tenant.team_id,
+            tenant.key_id,
+            ", ".join(tenant.topics),
+            str(tenant.spread),
+            tenant.in_doubt,
+            _clock(tenant.created_ms),
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for line in condition_lines(tenants, conditions):
+        console.print(line, style="bold red", soft_wrap=True, highlight=False, markup=False)
+
+
+async def _tenants_and_conditions(store: Tenants) -> tuple[list[Tenant], list[Condition]]:
+    return await store.all(), await store.conditions.all()
+
+
+def condition_lines(tenants: Iterable[Tenant], conditions: Iterable[Condition]) -> Iterable[str]:
+    """A line for each tenant that a condition holds up."""
+    known = list(tenants)
+    for (environment, team_id, key_id, topic), reason, since_ms, seen_ms, refusals in conditions:
+        what = f"topic {topic} of key {key_id}" if topic else f"key {key_id}"
+        for tenant in known:
+            if (tenant.team_id, tenant.key_id) == (team_id, key_id) and (
+                not topic or not tenant.topics or topic in tenant.topics
+            ):
+                yield (
+                    f"{tenant.id}: paused since {_clock(since_ms)}: APNs says {reason} to {what} in {environment} "
+                    f"({refusals} times, last {_clock(seen_ms)}); one push tries again now and then"
+                )
+
+
+def _clock(ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(ms / 1000))
 
 
 def _require(pattern: re.Pattern[str], value: str, option: str, shape: str) -> None:
@@ -129,31 +168,3 @@ def _read_key(path: Path) -> bytes:
     except KeyFileError as error:
         raise CommandError(f"--key-file {path} can't sign pushes: {error}") from error
     return pem
-
-
-@contextmanager
-def _redis_url(store: StoreParams) -> Iterator[str]:
-    """The URL of the Redis that ``clarion run`` would use with these options, running."""
-    url = store.redis_url or running_url(store.data_dir)
-    if url is not None:
-        yield url
-        return
-    # nobody runs the private one now: start it for this command
-    server = prepare(store.data_dir)
-    try:
-        server.start()
-        yield server.url
-    finally:
-        server.stop()
-        server.release()
-
-
-def _with_tenants(url: str, work: Any) -> Any:
-    async def connected() -> Any:
-        tenants = Tenants(url)
-        try:
-            return await work(tenants)
-        finally:
-            await tenants.close()
-
-    return asyncio.run(connected())

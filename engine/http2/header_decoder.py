@@ -2,8 +2,8 @@
 
 The client announces SETTINGS_HEADER_TABLE_SIZE = 0. Once the peer has acknowledged that, every block stands for
 itself: one that begins with the byte 0x88 is ``:status 200`` and the rest need not be read. Decoding each answer
-with the ``hpack`` library costs 10 to 14 µs, the byte 50 ns. Blocks before the acknowledgement may build on one another,
-so all of them are decoded.
+with the ``hpack`` library costs 10 to 14 µs, the byte 50 ns. Blocks before the acknowledgement may build on one
+another, so all of them are decoded.
 """
 
 from typing import Final

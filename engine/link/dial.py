@@ -1,13 +1,13 @@
 """Open one link: resolve, connect, TLS, SETTINGS, each with a deadline.
 
-The name is resolved anew before each dial, and one of its addresses is drawn: Apple asks for uncached look-ups, and
-its addresses are the only way to spread links over its servers.
+The name is resolved anew before each dial, and the caller picks one of its addresses: Apple asks for uncached
+look-ups, and its addresses are the only way to spread links over its servers.
 """
 
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from engine.link.errors import DialError
 from engine.link.link import Link
 
-DIAL_DEADLINE_S: Final = 10.0
 # a peer that does not answer the end of TLS is dropped after this, not after asyncio's 30 seconds
 TLS_CLOSE_S: Final = 1.0
 
@@ -63,22 +62,24 @@ async def dial(
     at: Endpoint,
     context: ssl.SSLContext,
     make_link: Callable[[], LinkT],
-    draw: Callable[[int], int],
-    deadline_s: float = DIAL_DEADLINE_S,
+    pick: Callable[[Sequence[str]], int],
+    deadline_s: float,
 ) -> LinkT:
-    """A usable link: its SETTINGS have come. ``draw(n)`` picks one of n addresses. Raises DialError."""
-    phase = "resolve"
+    """A usable link: its SETTINGS have come. ``pick`` says which of the addresses to take. Raises DialError."""
+    phase, address = "resolve", ""
     link: LinkT | None = None
     opened = False
     try:
         async with asyncio.timeout(deadline_s):
             loop = asyncio.get_running_loop()
             found = await loop.getaddrinfo(at.host, at.port, type=socket.SOCK_STREAM)
-            family, *_, address = found[draw(len(found))]
+            addresses = [str(entry[4][0]) for entry in found]
+            place = pick(addresses)
+            family, address = found[place][0], addresses[place]
             phase = "connect"
             transport, link = await loop.create_connection(
                 make_link,
-                str(address[0]),
+                address,
                 at.port,
                 family=family,
                 ssl=context,
@@ -97,18 +98,21 @@ async def dial(
                     phase, f"{at.host}:{at.port} ended the connection at once {link.farewell}".rstrip()
                 )
             opened = True
+            link.address = address
             return link
-    except DialError:
+    except DialError as error:
+        error.address = address
         raise
     except ssl.SSLError as error:
-        raise DialError("tls", f"TLS with {at.host}:{at.port} failed: {error.reason or error}") from error
+        message = f"TLS with {at.host}:{at.port} failed: {error.reason or error}"
+        raise DialError("tls", message, address) from error
     except TimeoutError as error:
-        raise DialError(
-            phase, f"{at.host}:{at.port} did not answer within {deadline_s:g} s ({phase})"
-        ) from error
+        message = f"{at.host}:{at.port} did not answer within {deadline_s:g} s ({phase})"
+        raise DialError(phase, message, address) from error
     except (OSError, UnicodeError) as error:
         # the latter for a name that can't be written in DNS
-        raise DialError(phase, f"{at.host}:{at.port} can't be reached ({phase}): {error}") from error
+        message = f"{at.host}:{at.port} can't be reached ({phase}): {error}"
+        raise DialError(phase, message, address) from error
     finally:
         # also after a cancellation that came in the same step as the SETTINGS: nobody else knows the link
         if link is not None and not opened:

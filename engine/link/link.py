@@ -16,11 +16,15 @@ with what it hands over.
 
 import asyncio
 import logging
+import socket
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from itertools import takewhile
 from typing import Final, Protocol, cast
+
+from h2.errors import ErrorCodes
 
 from engine.apns.headers import Held, ProfileBook, requests
 from engine.apns.outcomes import (
@@ -85,13 +89,15 @@ class Owner(Protocol):
 
 class Link(asyncio.Protocol):
     """``book`` holds the headers that the link's pushes share; ``issued_s`` is when its bearer token was issued;
-    ``proved`` says whether APNs has accepted a push on it, ``farewell`` what it said with its GOAWAY."""
+    ``proved`` says whether APNs has accepted a push on it, ``farewell`` what it said with its GOAWAY, ``address``
+    where it leads."""
 
     def __init__(self, owner: Owner, book: ProfileBook, issued_s: int, clock: Callable[[], float]) -> None:
         self.issued_s = issued_s
         self.phase = Phase.DIALLED
         self.proved = False
         self.farewell = ""
+        self.address = ""
         self.opened_s = self._heard_s = self._answered_s = clock()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.connection = Connection()
@@ -105,6 +111,7 @@ class Link(asyncio.Protocol):
         self._pinged_s = self._sent_s = self.opened_s
         self._unanswered = False
         self._faults = 0
+        self._refused_s = 0.0
 
     def __repr__(self) -> str:
         return f"<Link {self.phase.name.lower()} {self.connection!r}{' paused' if self._paused else ''}>"
@@ -166,16 +173,28 @@ class Link(asyncio.Protocol):
 
     def facts(self, waiting: bool) -> LinkFacts:
         """How it gets on, just after ``overdue``; ``waiting``: there are jobs that no link has taken."""
-        now_s, silent_s, stuck_s = self._clock(), 0.0, 0.0
+        now_s, silent_s, stuck_s, rested_s = self._clock(), 0.0, 0.0, 0.0
         if self.connection.open:
-            silent_s = now_s - max(self._heard_s, self._written[0][1])
+            since_s = self._written[0][1]
+            silent_s = now_s - max(self._heard_s, since_s)
+            rested_s = max(0.0, since_s - self._heard_s)
         elif waiting:
             stuck_s = now_s - max(self._heard_s, self._sent_s)
-        pinged = self._pinged_s > self._heard_s
+        pinged_s = max(0.0, now_s - self._pinged_s) if self._pinged_s > self._heard_s else 0.0
         if not self.usable:
             # one that drains has only its silence against it
-            return LinkFacts(silent_s, pinged, unanswered=False, stuck_s=0.0, faults=0)
-        return LinkFacts(silent_s, pinged, self._unanswered, stuck_s, self._faults)
+            return LinkFacts(silent_s, pinged_s, False, 0.0, 0, rested_s)
+        return LinkFacts(silent_s, pinged_s, self._unanswered, stuck_s, self._faults, rested_s)
+
+    def give_up_after(self, blocked_s: float) -> None:
+        """Let the kernel end the connection when the network takes no more bytes for so long.
+
+        A peer that speaks but does not read looks alive otherwise, and a PING that is not on its way can't be missed.
+        What waits in the kernel is known to the kernel only, and so is whether it gets on.
+        """
+        if self._transport is not None and sys.platform == "linux":
+            wire = self._transport.get_extra_info("socket")
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(blocked_s * 1000))
 
     def ping(self) -> None:
         """Make APNs say something. What counts is that bytes come, whichever they are."""
@@ -191,11 +210,14 @@ class Link(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once; what was under way is in doubt."""
-        if self.phase in (Phase.DIALLED, Phase.PROBING, Phase.OPEN):
-            # the transport reports its loss a moment later, and until then nothing must be sent on it
-            self._advance(Phase.DRAINING)
+        self._take_no_more()
         if self._transport is not None:
             self._transport.abort()
+
+    def _take_no_more(self) -> None:
+        """The transport reports its loss a moment later, and until then nothing must be sent on it."""
+        if self.phase in (Phase.DIALLED, Phase.PROBING, Phase.OPEN):
+            self._advance(Phase.DRAINING)
 
     # -- what the transport calls ------------------------------------------------------------------------------
 
@@ -226,8 +248,11 @@ class Link(asyncio.Protocol):
 
     def eof_received(self) -> None:
         # No answer can come any more. Closing in order would wait for the peer's part in it, while the transport drops
-        # without a word whatever is written.
-        self.abort()
+        # without a word whatever is written. Not in this step: uvloop's TLS calls this in the middle of its own
+        # closing, and fails when it finds itself closed after the call.
+        self._take_no_more()
+        if self._transport is not None:
+            asyncio.get_running_loop().call_soon(self._transport.abort)
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -262,6 +287,10 @@ class Link(asyncio.Protocol):
                 self._faults += status >= 500
                 others.append((tag, answered(status, body)))
             case StreamReset(tag, code):
+                if code == ErrorCodes.REFUSED_STREAM and self._refused_s != self._heard_s:
+                    # once a batch: a limit that falls refuses hundreds at once, and the link is well
+                    self._refused_s = self._heard_s
+                    self._faults += 1
                 others.append((tag, stream_reset(code)))
             case StreamFault(tag, _, reason):
                 LOG.warning("APNs broke the protocol on a stream: %s", reason)

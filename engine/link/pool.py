@@ -3,7 +3,8 @@
 APNs binds a connection to the first team that uses it, so nothing here is ever shared between credentials.
 
 Tasks: 1 keep the backlog; 2 hand it to links with room, in batches; 3 open links as ``policy.links`` says, and back
-off when that fails; 4 move links to the present bearer token when theirs is old; 5 part with links that don't get on.
+off when they end too soon; 4 move links to the present bearer token when theirs is old; 5 part with links that don't
+get on.
 
 A pool that can't be reached keeps a few jobs to try with, and gives the others away until its next dial: a worker's
 hand is only so big, and a few tenants whose links are down must not fill it.
@@ -20,10 +21,12 @@ from typing import Final, NamedTuple, Protocol
 
 from engine.apns.bearer import Bearer, must_move
 from engine.apns.headers import Held, ProfileBook
-from engine.link.dial import Endpoint, dial
+from engine.link.dial import Endpoint
 from engine.link.errors import DialError
+from engine.link.host import Host
 from engine.link.link import Link, Outcomes, Phase
 from engine.policy.links import Care, End, LinkOptions, PoolFacts, care, end_of, wants_link
+from engine.policy.pause import WHOLE, Pauses
 from engine.policy.retry import backoff_s
 
 LOG: Final = logging.getLogger("clarion.pool")
@@ -49,6 +52,9 @@ class Receiver(Protocol):
     def put_off(self, held: Iterable[Held], delay_s: float) -> None:
         """Jobs that were not tried, for want of a link, and should come again after this delay."""
 
+    def expired(self, held: Iterable[Held]) -> None:
+        """Jobs whose time passed before they were tried."""
+
 
 class Pool:
     """Links to ``at`` that speak for one credential."""
@@ -65,15 +71,19 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         draw: Callable[[int], int] = random.randrange,
+        may_send: Callable[[], bool] = lambda: True,
+        host: Host | None = None,
     ) -> None:
         self.key = key
+        self.pauses = Pauses(options.pause)
         self.links: list[Link] = []
         self.backlog: deque[Held] = deque()
-        self._at = at
-        self._context = context
+        # pools of one endpoint should share one: without it, this pool keeps the host's limits for itself alone
+        self._host = host or Host(at, context, options, clock=clock, draw=draw)
         self._bearer = bearer
         self._receiver = receiver
         self._options = options
+        self._may_send = may_send
         self._clock = clock
         self._wall = wall
         self._draw = draw
@@ -96,6 +106,8 @@ class Pool:
 
     def add(self, held: list[Held]) -> None:
         """Queue jobs; ``pump`` sends them."""
+        if self.pauses:
+            held = self._sift(held)
         self.backlog.extend(held)
         if self._unreachable:
             self._shed()
@@ -104,9 +116,50 @@ class Pool:
         """Queue jobs again that were never sent, before all others."""
         self.backlog.extendleft(reversed(held))
 
+    def pause(self, topic: str, reason: str) -> float:
+        """APNs refuses the credential (``WHOLE``) or a topic of it until its tenant acts: send nothing for a while.
+
+        Returns how long a pause begins with this, 0 when it belongs to one that runs.
+        """
+        begun = self.pauses.refused(topic, reason, self._clock())
+        if begun is None:
+            return 0.0
+        if topic == WHOLE:
+            for link in tuple(self.links):
+                link.retire()
+        waiting = list(self.backlog)
+        self.backlog.clear()
+        self.backlog.extend(self._sift(waiting))
+        return begun.until_s - begun.began_s
+
+    def rests(self) -> bool:
+        """Whether it would send nothing now."""
+        return self.pauses.rests(self._clock())
+
+    def _sift(self, held: list[Held]) -> list[Held]:
+        send, put_off, tries = self.pauses.sift(held, self._clock())
+        for some, delay_s in put_off:
+            self._receiver.put_off(some, delay_s)
+        if tries:
+            for link in tuple(self.links):
+                link.retire()
+        return send
+
+    def drop(self, is_gone: Callable[[Held], bool]) -> list[Held]:
+        """Take jobs out of the backlog that are not ours to send any more, and return them."""
+        gone = [held for held in self.backlog if is_gone(held)]
+        if gone:
+            left = [held for held in self.backlog if not is_gone(held)]
+            self.backlog.clear()
+            self.backlog.extend(left)
+        return gone
+
     def pump(self) -> None:
         """Send as much of the backlog as the links take, and open a link if there should be one more."""
         backlog = self.backlog
+        if not self._may_send():
+            # what is in hand may be another's by now; whoever tends the pool asks again
+            return
         for link in self.links:
             if not backlog:
                 self._full_since_s = None
@@ -122,7 +175,10 @@ class Pool:
             self._full_since_s = None
 
     def tend(self, deadline_s: float) -> None:
-        """To be called now and then: deadlines of requests, links that don't get on, postponed dials."""
+        """To be called now and then: deadlines of requests, links that don't get on, postponed dials, and pushes
+        whose time has passed while they waited."""
+        if self.backlog:
+            self._drop_expired()
         for link in tuple(self.links):
             link.overdue(deadline_s)
             facts = link.facts(bool(self.backlog))
@@ -139,6 +195,13 @@ class Pool:
                     pass
         self.pump()
 
+    def _drop_expired(self) -> None:
+        """Looked at here and not when it is sent, which would cost every push; so one may go half a second late."""
+        now_s = self._wall()
+        late = self.drop(lambda held: 0 < held[0].expiration <= now_s)
+        if late:
+            self._receiver.expired(late)
+
     # -- what links report -------------------------------------------------------------------------------------
 
     def outcomes(self, link: Link, accepted: list[Held], others: Outcomes) -> None:
@@ -153,6 +216,7 @@ class Pool:
     def closed(self, link: Link) -> None:
         if link in self.links:
             self.links.remove(link)
+            self._host.left(link.address)
             end = end_of(link.proved, self._clock() - link.opened_s, self._options)
             if end is not End.STEADY and not self._closed:
                 self._postpone(f"a link ended {end} {link.farewell}".rstrip())
@@ -172,16 +236,24 @@ class Pool:
             full_for_s=now_s - self._full_since_s,
             since_opening_s=now_s - self._opened_at_s,
         )
-        if not self._closed and now_s >= self._dial_after_s and wants_link(facts, self._options):
+        if self._closed:
+            return
+        if now_s >= self._dial_after_s and wants_link(facts, self._options) and self._host.take_turn():
             self._opened_at_s = now_s
             self._full_since_s = None
             self._dialling = asyncio.get_running_loop().create_task(self._open())
+            # also of a task that is cancelled before it begins
+            self._dialling.add_done_callback(lambda _: self._host.give_turn_back())
+        if not usable and self._host.down:
+            self._unreachable = True
+            self._shed()
 
     async def _open(self) -> None:
         try:
-            link = await dial(self._at, self._context, self._make_link, self._draw)
-        except DialError as error:
-            self._postpone(str(error))
+            link = await self._host.dial(self._make_link)
+        except DialError:
+            # the host waits, and is asked again before the next dial of any pool
+            pass
         else:
             self.links.append(link)
             self._unreachable = False
@@ -204,18 +276,19 @@ class Pool:
     def _shed(self) -> None:
         excess = [self.backlog.pop() for _ in range(len(self.backlog) - self._options.probes)]
         if excess:
-            self._receiver.put_off(reversed(excess), self._dial_after_s - self._clock())
+            delay_s = max(self._dial_after_s - self._clock(), self._host.wait_s())
+            self._receiver.put_off(reversed(excess), delay_s)
 
     def _make_link(self) -> Link:
         token, issued_s = self._bearer.token(self._wall())
-        return Link(self, ProfileBook(self._at.authority, token), issued_s, self._clock)
+        return Link(self, ProfileBook(self._host.at.authority, token), issued_s, self._clock)
 
     def _refresh(self, link: Link) -> None:
         """Give the link a new token when its own is old; the header table starts over with it."""
         now_s = self._wall()
         if must_move(link.issued_s, now_s):
             token, issued_s = self._bearer.token(now_s)
-            link.wear(ProfileBook(self._at.authority, token), issued_s)
+            link.wear(ProfileBook(self._host.at.authority, token), issued_s)
 
     # -- closing -----------------------------------------------------------------------------------------------
 

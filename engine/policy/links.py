@@ -7,20 +7,32 @@ every link has been full for a while with work waiting.
 A link can fail without ending. Its TCP connection may stay up though nothing comes back (a NAT that forgot it, a
 server that hangs), APNs may go on answering PINGs but no pushes, it may answer every push of one connection with
 500, or never again allow a stream or return a window. Each leads to another link; only a wire that carries nothing
-at all is given up together with what is under way.
+at all, in the one direction or the other, is given up together with what is under way.
+
+Until its first push nothing on a connection says whose it is. So a dial that fails is the host's fault: all pools of
+the host leave it alone for a while, and one of them tries again for all. A link that ends before it was of use may be
+the fault of its credential, and only its own pool waits. Beside both stands a limit on how fast one worker dials a
+host, whatever the reasons, because a thousand tenants can each have a good one.
 """
 
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
+
+from engine.policy.pause import PauseOptions
 
 
 class LinkOptions(NamedTuple):
     """``most``: links of one pool in one worker. ``full_s``: how long all must be full. ``apart_s``: between openings.
 
     ``steady_s``: a link that ends sooner counts as a failure, after which the next dial waits. ``silent_s``: nothing
-    came from APNs while pushes were under way (it is pinged after half of that). ``stuck_s``: a link takes nothing
-    though jobs wait and none is under way. ``faults_most``: answers of 5xx in a row. ``probes``: jobs that a pool
-    without a link keeps to try with.
+    came from APNs while pushes were under way (it is pinged after half of that); ``woken_s``: the same for a link that
+    had carried nothing for ``rest_s`` before, and may be forgotten by whatever lies between. ``stuck_s``: a link takes
+    nothing though jobs wait and none is under way. ``blocked_s``: the network takes nothing of what was written.
+    ``faults_most``: in a row, answers of 5xx or batches of refused streams. ``probes``: jobs that a pool without a link
+    keeps to try with. ``dial_s``: from the look-up to SETTINGS. ``dials_per_s``: to one host from one worker, after
+    ``dials_burst`` at once. ``shun_s``: how long an address that could not be dialled is passed over for another.
+    ``pause``: for credentials that APNs refuses.
     """
 
     most: int = 4
@@ -32,7 +44,15 @@ class LinkOptions(NamedTuple):
     silent_s: float = 10.0
     stuck_s: float = 30.0
     faults_most: int = 20
-    probes: int = 16
+    probes: int = 4
+    rest_s: float = 60.0
+    woken_s: float = 3.0
+    blocked_s: float = 10.0
+    dial_s: float = 10.0
+    dials_per_s: float = 20.0
+    dials_burst: int = 40
+    shun_s: float = 60.0
+    pause: PauseOptions = PauseOptions()
 
 
 class PoolFacts(NamedTuple):
@@ -67,17 +87,48 @@ def end_of(proved: bool, lived_s: float, options: LinkOptions) -> End:
     return End.STEADY if lived_s >= options.steady_s else End.SOON
 
 
-class LinkFacts(NamedTuple):
-    """``silent_s`` and ``stuck_s`` as in the options, 0 while they don't apply; ``pinged``: since it became silent.
+class DialPace(NamedTuple):
+    """The dials that a worker may still make to a host at once, as they were at a time."""
 
+    spare: float
+    at_s: float
+
+
+def paced(pace: DialPace, now_s: float, options: LinkOptions) -> DialPace | None:
+    """What is left after one more dial; None when there are none to spare."""
+    spare = min(options.dials_burst, pace.spare + (now_s - pace.at_s) * options.dials_per_s)
+    return DialPace(spare - 1, now_s) if spare >= 1 else None
+
+
+def pick_address(
+    addresses: Sequence[str],
+    links: Mapping[str, int],
+    shunned: Collection[str],
+    draw: Callable[[int], int],
+) -> int:
+    """The place of the address with the fewest links; ``draw(n)`` decides among equals.
+
+    Those that failed lately come after all others: that a server of Apple's is down must not stop the rest.
+    """
+    ranks = [(address in shunned, links.get(address, 0)) for address in addresses]
+    best = [place for place, rank in enumerate(ranks) if rank == min(ranks)]
+    return best[draw(len(best))]
+
+
+class LinkFacts(NamedTuple):
+    """``silent_s`` and ``stuck_s`` as in the options, 0 while they don't apply.
+
+    ``pinged_s``: how long ago it was pinged, 0 if not since it became silent. ``rested_s``: how long it
+    had carried nothing before what is under way.
     ``unanswered``: pushes passed their deadline, and no answer at all has come since they were written.
     """
 
     silent_s: float
-    pinged: bool
+    pinged_s: float
     unanswered: bool
     stuck_s: float
     faults: int
+    rested_s: float = 0.0
 
 
 class Care(StrEnum):
@@ -90,11 +141,16 @@ class Care(StrEnum):
 
 
 def care(link: LinkFacts, options: LinkOptions) -> Care:
-    """Looked at twice a second; the gravest first."""
-    if link.silent_s >= options.silent_s:
+    """Looked at twice a second; the gravest first.
+
+    A link is given up for silence only when a PING was not answered either: after a worker has stood still itself,
+    all its links look silent, and their answers wait to be read.
+    """
+    patience_s = options.woken_s if link.rested_s >= options.rest_s else options.silent_s
+    if link.silent_s >= patience_s and link.pinged_s >= patience_s / 2:
         return Care.ABORT
     if link.unanswered or link.stuck_s >= options.stuck_s or link.faults >= options.faults_most:
         return Care.RETIRE
-    if link.silent_s >= options.silent_s / 2 and not link.pinged:
+    if link.silent_s >= patience_s / 2 and not link.pinged_s:
         return Care.PING
     return Care.NOTHING

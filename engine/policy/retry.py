@@ -10,12 +10,16 @@ from typing import NamedTuple
 class RetryOptions(NamedTuple):
     """``first_s`` bounds the first delay, which doubles with each attempt up to ``most_s``.
 
-    Apple advises 15 minutes before an answer of 5xx is tried again: that is the bound, reached by doubling.
+    Apple advises 15 minutes before an answer of 5xx is tried again: that is the bound, reached by doubling, so that
+    a moment's trouble costs moments; who wants the advice to the letter says 900 for both. A device that APNs had
+    too much for has a schedule of its own, ``device_…``: it is one device's matter of seconds.
     """
 
     first_s: float = 1.0
     most_s: float = 900.0
     attempts_most: int = 12
+    device_first_s: float = 5.0
+    device_most_s: float = 300.0
 
 
 class WaitUntil(NamedTuple):
@@ -36,17 +40,27 @@ def backoff_s(attempt: int, first_s: float, most_s: float, chance: float) -> flo
 
 
 def retry(
-    attempts: int, expiration: int, reason: str, now_ms: int, chance: float, options: RetryOptions
+    attempts: int,
+    expiration: int,
+    reason: str,
+    now_ms: int,
+    chance: float,
+    options: RetryOptions,
+    *,
+    device: bool = False,
 ) -> WaitUntil | GiveUp:
     """What to do after the attempt number ``attempts`` (1 is the first) failed for ``reason``.
 
     ``expiration`` is apns-expiration in Unix seconds: 0 means one attempt only, by Apple's words, but that attempt
     has to reach APNs, so it bounds nothing here; -1 means none was given. A retry that could only come after the
-    expiration is not made.
+    expiration is not made. ``device``: APNs refused it on account of its device alone.
     """
     if attempts >= options.attempts_most:
         return GiveUp(f"Exhausted: {reason}")
-    due_ms = now_ms + int(1000 * backoff_s(attempts - 1, options.first_s, options.most_s, chance))
+    first_s, most_s = options.first_s, options.most_s
+    if device:
+        first_s, most_s = options.device_first_s, options.device_most_s
+    due_ms = now_ms + int(1000 * backoff_s(attempts - 1, first_s, most_s, chance))
     if 0 < expiration * 1000 <= due_ms:
         return GiveUp(f"Expired: {reason}")
     return WaitUntil(due_ms)

@@ -1,7 +1,8 @@
-"""What an outcome means for its job, its link and its tenant: one table, one function. Pure.
+"""What an outcome means for its job, its device, its link and its tenant: one table, one function. Pure.
 
 The reasons are Apple's (*Handling notification responses from APNs*), as an open set: one that is not in the table
-is judged by its status. Spellings differ in the field, so reasons are compared without case and spaces.
+is judged by its status. Spellings differ in the field ("BadEnvironmentKeyInToken" was seen without its "Id", and
+"Service Unavailable" is printed with a space), so reasons are compared without case and spaces.
 """
 
 from enum import StrEnum
@@ -9,53 +10,122 @@ from typing import Final, NamedTuple, assert_never
 
 from engine.apns.outcomes import Certainty, Lost, Outcome, Refused
 
+BURY_IN_DOUBT: Final = "bury"  # what ``Tenant.in_doubt`` says of pushes that must not arrive twice
+
 
 class Fate(StrEnum):
     """What happens to the job."""
 
     BURY = "bury"  # refused for good: settled, and kept among the dead with its reason
+    BURY_TOKEN = "bury_token"  # the same, and its device token is reported dead
     WAIT = "wait"  # tried again later, with back-off
-    RESEND = "resend"  # tried again at once: APNs never had it (and it was not sent again for that before)
+    RESEND = "resend"  # tried again at once, on whatever link takes it
+    HOLD = "hold"  # tried again when the pause of what the scope names is over
+
+
+class Scope(StrEnum):
+    """Whose fault it is, and so who has to wait or to go."""
+
+    PUSH = "push"
+    DEVICE = "device"  # APNs had too much for this device; the tenant goes on
+    APNS = "apns"  # APNs has trouble, which this link need not share
+    LINK = "link"  # the link takes no more pushes; another one will do
+    TOPIC = "topic"  # the tenant must put something right, for this topic only
+    CREDENTIAL = "credential"  # the tenant must put something right before anything can be sent for it
 
 
 class Verdict(NamedTuple):
-    """``reason`` names it in dead letters and metrics; ``link_is_faulty``: the link takes no more pushes."""
+    """``reason`` names it in dead letters, conditions and metrics; Unix ms as Apple gave them, or None."""
 
     fate: Fate
     reason: str
-    link_is_faulty: bool = False
+    scope: Scope = Scope.PUSH
+    status: int = 0
+    timestamp_ms: int | None = None
 
 
-_BURY: Final = (Fate.BURY, False)
-_WAIT: Final = (Fate.WAIT, False)
-_WAIT_ELSEWHERE: Final = (Fate.WAIT, True)
+_Row = tuple[Fate, Scope]
 
-# reason → (fate, whether the link is faulty); reasons whose verdict is that of their status are left out
-_REASONS: Final[dict[str, tuple[Fate, bool]]] = {
-    "idletimeout": _WAIT_ELSEWHERE,  # 400: the connection was idle, the push is not at fault
-    "expiredprovidertoken": _WAIT_ELSEWHERE,  # 403: after it every push on the connection fails
-    "unrelatedkeyidintoken": _WAIT_ELSEWHERE,  # 403: Apple: "open a new connection"
-    "toomanyprovidertokenupdates": _WAIT_ELSEWHERE,  # 429: the connection stays silent afterwards
-    "toomanyrequests": _WAIT,  # 429: this device only
-    "serviceunavailable": _WAIT_ELSEWHERE,  # 503
-    "shutdown": _WAIT_ELSEWHERE,  # 503
+_BURY: Final[_Row] = (Fate.BURY, Scope.PUSH)
+_TOKEN: Final[_Row] = (Fate.BURY_TOKEN, Scope.PUSH)
+_DEVICE: Final[_Row] = (Fate.WAIT, Scope.DEVICE)
+_APNS: Final[_Row] = (Fate.WAIT, Scope.APNS)
+_LINK: Final[_Row] = (Fate.WAIT, Scope.LINK)
+_ELSEWHERE: Final[_Row] = (Fate.RESEND, Scope.LINK)
+_TOPIC: Final[_Row] = (Fate.HOLD, Scope.TOPIC)
+_CREDENTIAL: Final[_Row] = (Fate.HOLD, Scope.CREDENTIAL)
+
+# reason → (verdict, verdict when it was sent again at once before)
+_REASONS: Final[dict[str, tuple[_Row, _Row]]] = {
+    "badcollapseid": (_BURY, _BURY),
+    "baddevicetoken": (_TOKEN, _TOKEN),
+    "badexpirationdate": (_BURY, _BURY),
+    "badmessageid": (_BURY, _BURY),
+    "badpriority": (_BURY, _BURY),
+    "badtopic": (_TOPIC, _TOPIC),
+    "devicetokennotfortopic": (_TOKEN, _TOKEN),
+    "duplicateheaders": (_BURY, _BURY),
+    "idletimeout": (_LINK, _LINK),  # 400: the connection was idle, the push is not at fault
+    "invalidpushtype": (_BURY, _BURY),
+    "missingdevicetoken": (_BURY, _BURY),
+    "missingtopic": (_BURY, _BURY),
+    "payloadempty": (_BURY, _BURY),
+    "topicdisallowed": (_TOPIC, _TOPIC),
+    "topicmismatch": (_TOPIC, _TOPIC),  # 403
+    "badcertificate": (_CREDENTIAL, _CREDENTIAL),
+    "badcertificateenvironment": (_CREDENTIAL, _CREDENTIAL),
+    "badenvironmentkeyidintoken": (_CREDENTIAL, _CREDENTIAL),
+    "badenvironmentkeyintoken": (_CREDENTIAL, _CREDENTIAL),  # seen live
+    "forbidden": (_CREDENTIAL, _CREDENTIAL),
+    # after it every push on the connection fails, with the best of tokens
+    "expiredprovidertoken": (_LINK, _LINK),
+    # a connection that took another team for its own says so as well: only a fresh one shows that the key is bad
+    "invalidprovidertoken": (_ELSEWHERE, _CREDENTIAL),
+    "unrelatedkeyidintoken": (_LINK, _LINK),  # Apple: "open a new connection"
+    "missingprovidertoken": (_BURY, _BURY),  # 403, and a fault of ours: no tenant can put it right
+    "badpath": (_BURY, _BURY),
+    "methodnotallowed": (_BURY, _BURY),
+    "expiredtoken": (_TOKEN, _TOKEN),
+    "unregistered": (_TOKEN, _TOKEN),
+    "payloadtoolarge": (_BURY, _BURY),
+    "toomanyprovidertokenupdates": (_LINK, _LINK),  # 429: the connection stays silent afterwards
+    "toomanyrequests": (_DEVICE, _DEVICE),
+    "internalservererror": (_APNS, _APNS),
+    "serviceunavailable": (_LINK, _LINK),
+    "shutdown": (_LINK, _LINK),
 }
 
 
-def judge(outcome: Outcome, resent: bool = False) -> Verdict:
+def _by_status(status: int) -> _Row:
+    """For a reason that nobody has heard of: what its status says, and nothing is lost by mistake."""
+    match status:
+        case 403:
+            # "an error with the certificate or with the provider's authentication token"
+            return _CREDENTIAL
+        case 410:
+            return _TOKEN
+        case 429:
+            return _DEVICE
+        case _:
+            return _APNS if status >= 500 else _BURY
+
+
+def judge(outcome: Outcome, resent: bool = False, in_doubt: str = "resend") -> Verdict:
     """The verdict on anything but an accepted push.
 
     ``resent``: it was sent again at once before. A server that refuses every stream would otherwise be sent the
-    same pushes as fast as the wire allows.
+    same pushes as fast as the wire allows. ``in_doubt`` is the tenant's word on lost answers: "resend", or "bury".
     """
     match outcome:
-        case Refused(status, reason, _):
-            named = _REASONS.get(reason.replace(" ", "").lower())
-            fate, faulty = named or (_WAIT if status >= 500 or status == 429 else _BURY)
-            return Verdict(fate, reason or f"Status{status}", faulty)
+        case Refused(status, reason, timestamp_ms):
+            rows = _REASONS.get(reason.replace(" ", "").lower())
+            fate, scope = rows[resent] if rows else _by_status(status)
+            return Verdict(fate, reason or f"Status{status}", scope, status, timestamp_ms)
         case Lost(Certainty.NEVER_SENT, why):
             return Verdict(Fate.WAIT if resent else Fate.RESEND, why)
         case Lost(Certainty.IN_DOUBT, why):
+            if in_doubt == BURY_IN_DOUBT:
+                return Verdict(Fate.BURY, f"InDoubt: {why}")
             return Verdict(Fate.WAIT, why)
         case Lost():
             raise ValueError(f"no such certainty: {outcome.certainty}")

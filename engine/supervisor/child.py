@@ -31,6 +31,8 @@ class Child:
         # Meaningful in one phase each: when to start again (WAITING), when to kill (STOPPING).
         self.due_s = 0.0
         self.kill_at_s = 0.0
+        self.asked_s = 0.0
+        self.hurried = False
         self._slot = slot
         self._lives = 0
         self._killed_for = ""
@@ -80,8 +82,24 @@ class Child:
             return
         alive = self.alive
         self.phase = advance(self.phase, Step.STOP)
+        self.asked_s = now_s
+        self.hurried = False
         self.kill_at_s = now_s + grace_s
         if alive:
+            self._send(self.row.stop_signal)
+
+    def hurry(self, now_s: float, grace_s: float) -> None:
+        """Asks whoever is stopping a second time, and leaves it `grace_s`.
+
+        A child of ours may give back what it holds at the second signal, and would lose it to SIGKILL at
+        the end of a grace of which it knows nothing. A foreign program may take a second signal for
+        anything, so it gets none.
+        """
+        if self.phase is not Phase.STOPPING or self.hurried:
+            return
+        self.hurried = True
+        self.kill_at_s = min(self.kill_at_s, now_s + grace_s)
+        if not self.row.foreign:
             self._send(self.row.stop_signal)
 
     def kill(self, reason: str) -> None:

@@ -48,6 +48,7 @@ log = logging.getLogger("clarion.supervisor")
 
 TURN_S: Final = 1.0  # the longest sleep, and so how late a stale pulse may be noticed
 READY_POLL_S: Final = 0.05  # the sleep while some child is not ready yet
+HURRY_AFTER_S: Final = 0.05  # from the first signal to the second, when the stop is hurried
 # A turn that comes this late means that the whole machine stood still (a suspended VM, SIGSTOP) and
 # the children with it: their pulses are old for no fault of theirs and count anew from here.
 STANDSTILL_S: Final = 5.0
@@ -134,6 +135,8 @@ class Supervisor:
             elif child.phase is Phase.STOPPING:
                 # Killed already means waiting for the SIGCHLD, not for a deadline in the past.
                 waits.append(child.kill_at_s - now_s if child.kill_at_s > now_s else TURN_S)
+                if self._hurried and not child.hurried:
+                    waits.append(HURRY_AFTER_S)
             elif child.phase is Phase.STOPPED and self._may_start(child):
                 waits.append(0.0)
         return max(0.0, min(waits))
@@ -191,9 +194,6 @@ class Supervisor:
         if not self._hurried:
             self._hurried = True
             log.warning("asked to stop again: %g s for each stage", self._options.hurry_s)
-        for child in self._children:
-            if child.phase is Phase.STOPPING:
-                child.kill_at_s = min(child.kill_at_s, now_s + self._options.hurry_s)
 
     def _asked_to_roll(self, now_s: float) -> None:
         if self.phase is not Phase.RUNNING:
@@ -222,8 +222,12 @@ class Supervisor:
                 silent_s = child.silent_s(board, now_s, self._pulses_count_from_s)
                 if silent_s > timeout_s:
                     child.kill(f"no pulse for {silent_s:.1f} s")
-            elif child.phase is Phase.STOPPING and now_s >= child.kill_at_s:
-                child.kill("its grace is over")
+            elif child.phase is Phase.STOPPING:
+                # Not in one turn with the first signal: two of a number that wait together come as one.
+                if self._hurried and now_s >= child.asked_s + HURRY_AFTER_S:
+                    child.hurry(now_s, self._options.hurry_s)
+                if now_s >= child.kill_at_s:
+                    child.kill("its grace is over")
         # Taken now, not at the turn's beginning, so that a slow ready() is no standstill.
         self._looked_s = self._clock()
 

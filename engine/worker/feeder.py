@@ -7,10 +7,6 @@ sent, so a bell that rings meanwhile wakes it for the next round.
 
 When claims bring little, the next one waits a moment: at a thousand single pushes a second, one claim every 2 ms
 costs a fifth of one claim per push.
-
-A claim whose answer was lost may have moved jobs into a claim that nobody knows. Only a new holder gets those back,
-so the shard is *in doubt*: nothing more is claimed from it, and when the claims in hand are settled it is acquired
-anew. (Not before: to reclaim gives back all that the old fence holds, and what is under way would be sent twice.)
 """
 
 import asyncio
@@ -45,21 +41,22 @@ class Feeder:
     def __init__(
         self,
         queue: Queue,
-        holdings: Sequence[Holding],
         hand: Hand,
         router: Router,
         fates: Fates,
         options: EngineOptions,
         *,
+        is_ours: Callable[[Holding], bool],
+        doubted: Callable[[Iterable[int]], None],
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
-        self._holdings = {holding.shard: holding for holding in holdings}
+        self._holdings: dict[int, Holding] = {}
         # in the order in which they are to be served; a dict, since sets have none
-        self._awake = dict.fromkeys(self._holdings)
+        self._awake: dict[int, None] = {}
         self._passed_over: set[str] = set()
-        # shard → whether it was seen to be ours since the doubt arose
-        self._in_doubt: dict[int, bool] = {}
+        self._is_ours = is_ours
+        self._doubted = doubted
         self._hand = hand
         self._router = router
         self._fates = fates
@@ -71,10 +68,17 @@ class Feeder:
         self._quiet = False
 
     def __repr__(self) -> str:
-        doubt = f", {len(self._in_doubt)} in doubt" if self._in_doubt else ""
-        return (
-            f"<Feeder {len(self._awake)} of {len(self._holdings)} shards awake{doubt}, {self._claims} claims>"
-        )
+        return f"<Feeder {len(self._awake)} of {len(self._holdings)} shards awake, {self._claims} claims>"
+
+    def gain(self, holding: Holding) -> None:
+        """The shard may be claimed from, and may have jobs."""
+        self._holdings[holding.shard] = holding
+        self.wake((holding.shard,))
+
+    def let_go(self, holding: Holding) -> None:
+        """Claim no more from the shard."""
+        self._holdings.pop(holding.shard, None)
+        self._awake.pop(holding.shard, None)
 
     def wake(self, shards: Iterable[int] | None = None) -> None:
         """These shards (None: all) may have jobs."""
@@ -83,15 +87,11 @@ class Feeder:
 
     def _rouse(self, shards: Iterable[int]) -> None:
         # a bell may ring for a shard that another worker has taken
-        self._awake.update(
-            dict.fromkeys(s for s in shards if s in self._holdings and s not in self._in_doubt)
-        )
+        self._awake.update(dict.fromkeys(shard for shard in shards if shard in self._holdings))
 
     def stir(self) -> None:
         """There may be room."""
-        if self._in_doubt or (
-            (self._awake or self._passed_over) and self._hand.room() >= self._options.claim_most
-        ):
+        if (self._awake or self._passed_over) and self._hand.room() >= self._options.claim_most:
             self._stir.set()
 
     def quiet(self) -> None:
@@ -100,7 +100,7 @@ class Feeder:
         self._stir.set()
 
     async def run(self) -> None:
-        """Returns after ``quiet``, when the claim under way has been handed over, or when no shard is left to serve."""
+        """Returns after ``quiet``, when the claim under way has been handed over."""
         while True:
             await self._stir.wait()
             self._stir.clear()
@@ -111,23 +111,15 @@ class Feeder:
                 # a shard that slept because its only tenants were passed over may have work for us again
                 self._rouse(self._holdings)
             self._passed_over = set(passed_over)
+            if not self._awake or self._hand.room() < self._options.claim_most:
+                # whatever changes that stirs us
+                continue
             try:
-                if self._in_doubt:
-                    await self._acquire_anew()
-                may_claim = self._awake and self._hand.room() >= self._options.claim_most
-                jobs = await self._claim(passed_over) if may_claim else 0
+                jobs = await self._claim(passed_over)
             except StoreError as error:
                 LOG.warning("no claims for now: %s", error)
                 await asyncio.sleep(AGAIN_AFTER_S)
                 self.wake()
-                continue
-            if self._claims and not self._holdings:
-                LOG.error(
-                    "every shard has another holder, or Redis has forgotten that this worker holds them"
-                )
-                return
-            if not may_claim:
-                # whatever changes that stirs us
                 continue
             if jobs < LITTLE and not self._quiet:
                 await asyncio.sleep(BREATH_S)
@@ -153,7 +145,7 @@ class Feeder:
             )
         except StoreUnavailable as error:
             if error.in_doubt:
-                self._in_doubt.update(dict.fromkeys(shards, False))
+                self._doubted(shards)
             raise
         jobs = 0
         refused: StoreRefused | None = None
@@ -162,48 +154,17 @@ class Feeder:
                 case Claimed(holding, claim_id, runs, asleep):
                     if not asleep:
                         self._rouse((holding.shard,))
-                    if runs:
+                    # otherwise the shard was given up meanwhile, and whoever has it next gives the claim back
+                    if runs and self._is_ours(holding):
                         jobs += await self._hand_over(holding, claim_id, runs)
                 case Fenced(holding):
-                    self._lose(holding)
+                    self._doubted((holding.shard,))
                 case StoreRefused():
                     # not at once: the answers behind it are jobs that Redis has put in our hands
                     refused = answer
         if refused is not None:
             raise refused
         return jobs
-
-    def _lose(self, holding: Holding) -> None:
-        LOG.warning("shard %d has another holder", holding.shard)
-        self._holdings.pop(holding.shard, None)
-        self._in_doubt.pop(holding.shard, None)
-        self._awake.pop(holding.shard, None)
-
-    async def _acquire_anew(self) -> None:
-        """End the doubt about shards of which no claim is in hand."""
-        busy = {claim.holding.shard for claim in self._hand.claims}
-        shards, given_back = 0, 0
-        for shard in [shard for shard in self._in_doubt if shard not in busy]:
-            holding = self._holdings[shard]
-            if not self._in_doubt[shard]:
-                # under the old fence this gives back nothing, but it tells whether another worker has the shard
-                if isinstance(await self._queue.reclaim(holding), Fenced):
-                    self._lose(holding)
-                    continue
-                self._in_doubt[shard] = True
-            [holding] = await self._queue.acquire([shard])
-            jobs = await self._queue.reclaim(holding)
-            if isinstance(jobs, Fenced):
-                self._lose(holding)
-                continue
-            shards, given_back = shards + 1, given_back + jobs
-            self._holdings[shard] = holding
-            del self._in_doubt[shard]
-            self._rouse((shard,))
-        if shards:
-            LOG.warning(
-                "%d shards are acquired anew; %d jobs of lost claims are ready again", shards, given_back
-            )
 
     async def _hand_over(self, holding: Holding, claim_id: str, runs: list[Run]) -> int:
         claim = Claim(holding, claim_id, sum(len(run.jobs) for run in runs))

@@ -14,15 +14,16 @@ from shards.queue import Burial, Holding, Retry, Settlement
 class Claim:
     """Jobs claimed together: ``left`` have no fate yet; the others were accepted, or are named here.
 
-    ``resent`` are the ids of those that were sent again at once.
+    ``resent`` are the ids of those that were sent again at once. ``lost``: the shard is another's, and so are they.
     """
 
-    __slots__ = ("burials", "claim_id", "holding", "left", "resent", "retries")
+    __slots__ = ("burials", "claim_id", "holding", "left", "lost", "resent", "retries")
 
     def __init__(self, holding: Holding, claim_id: str, jobs: int) -> None:
         self.holding = holding
         self.claim_id = claim_id
         self.left = jobs
+        self.lost = False
         self.retries: list[Retry] = []
         self.burials: list[Burial] = []
         self.resent: set[bytes] = set()
@@ -70,6 +71,11 @@ class Hand:
         claim.left -= jobs
         if claim.left == 0:
             self._finished(claim)
+
+    def lose(self, holding: Holding) -> None:
+        """Another has the shard: what is in hand of it is not ours any more."""
+        for claim in self.claims:
+            claim.lost = claim.lost or claim.holding == holding
 
     def forget(self, claim: Claim) -> None:
         """The claim is settled, or another holder's to settle."""

@@ -2,13 +2,16 @@
 
 import logging
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from engine.apns.bearer import Bearer, KeyFileError, load_p8
 from engine.link.dial import Endpoint
-from engine.link.pool import Pool, PoolKey, Receiver
+from engine.link.pool import Pool, PoolKey
 from engine.policy.links import LinkOptions
+from engine.policy.verdict import BURY_IN_DOUBT
+from engine.worker.conditions import ConditionLog
+from engine.worker.fates import Fates
 from shards.directory import Directory
 from shards.errors import VaultError
 from shards.tenant import Tenant, credential_context
@@ -30,8 +33,9 @@ class Router:
         vault: Vault,
         endpoints: dict[str, Endpoint],
         context: ssl.SSLContext,
-        receiver: Receiver,
+        receiver: Fates,
         options: LinkOptions,
+        may_send: Callable[[], bool],
     ) -> None:
         self._directory = directory
         self._vault = vault
@@ -39,6 +43,8 @@ class Router:
         self._context = context
         self._receiver = receiver
         self._options = options
+        self._may_send = may_send
+        receiver.conditions = ConditionLog(directory.conditions)
         self._pools: dict[PoolKey, Pool] = {}
         self._routes: dict[tuple[str, str], Pool] = {}
 
@@ -67,7 +73,12 @@ class Router:
                 bearer,
                 self._receiver,
                 self._options,
+                may_send=self._may_send,
             )
+        if tenant.in_doubt == BURY_IN_DOUBT:
+            self._receiver.bury_in_doubt.add(tenant_id)
+        else:
+            self._receiver.bury_in_doubt.discard(tenant_id)
         self._routes[tenant_id, environment] = pool
         return pool
 
@@ -84,7 +95,9 @@ class Router:
             del self._routes[route]
 
     def saturated(self, backlog_most: int) -> list[str]:
-        """Tenants whose pool has all the work that it may hold."""
+        """Tenants whose pool has all the work that it may hold, or whose credential is paused."""
         return [
-            tenant_id for (tenant_id, _), pool in self._routes.items() if len(pool.backlog) >= backlog_most
+            tenant_id
+            for (tenant_id, _), pool in self._routes.items()
+            if len(pool.backlog) >= backlog_most or (pool.pauses and pool.rests())
         ]

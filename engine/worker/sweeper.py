@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from engine.worker.feeder import Feeder
 from engine.worker.router import Router
 from shards.errors import StoreError
-from shards.queue import Queue
+from shards.queue import Holding, Queue
 
 LOG: Final = logging.getLogger("clarion.sweeper")
 
@@ -24,14 +24,14 @@ class Sweeper:
     def __init__(
         self,
         queue: Queue,
-        shards: Sequence[int],
+        held: Mapping[int, Holding],
         feeder: Feeder,
         router: Router,
         answer_deadline_s: float,
         pulse: Callable[[], None],
     ) -> None:
         self._queue = queue
-        self._shards = shards
+        self._held = held
         self._feeder = feeder
         self._router = router
         self._answer_deadline_s = answer_deadline_s
@@ -54,7 +54,8 @@ class Sweeper:
             await asyncio.sleep(SWEEP_S)
 
     async def _promote(self) -> None:
-        answers = await self._queue.promote(self._shards, int(time.time() * 1000))
-        woken = [shard for shard, (promoted, _) in zip(self._shards, answers, strict=True) if promoted]
+        shards = list(self._held)
+        answers = await self._queue.promote(shards, int(time.time() * 1000))
+        woken = [shard for shard, (promoted, _) in zip(shards, answers, strict=True) if promoted]
         if woken:
             self._feeder.wake(woken)

@@ -1,8 +1,8 @@
 """One worker process: it claims from its shards and sends to APNs until it is told to stop.
 
-Boot order is reading order: take the shards, give back what earlier holders left, listen to the bells, then feed.
-Stopping is the reverse, under one deadline: *quiet* (claim no more), *drain* (let what is under way be answered),
-*give back* (what is left is ready for others), *stop*. A second signal makes the deadline now.
+Boot order is reading order: wait for Redis, take the shards that are ours, listen to their bells, feed. Stopping is
+the reverse, under one deadline: *quiet* (claim no more), *drain* (let what is under way be answered), *give back*
+(what is left is ready for others), *leave* (so are the shards). A second signal makes the deadline now.
 """
 
 import asyncio
@@ -10,26 +10,26 @@ import gc
 import logging
 import signal
 import ssl
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import uvloop
 
 from engine.link.dial import endpoint, tls_context
 from engine.options import EngineOptions
+from engine.worker.bells import Bells
 from engine.worker.fates import Fates
 from engine.worker.feeder import Feeder
 from engine.worker.hand import Hand
+from engine.worker.leases import Leases
 from engine.worker.router import Router
 from engine.worker.settler import Settler
 from engine.worker.sweeper import Sweeper
 from shards.directory import Directory
 from shards.environment import Environment
 from shards.errors import StoreError
-from shards.keys import shard_keys
-from shards.placement import worker_of
-from shards.queue import Fenced, Holding, Queue
-from shards.redis import ScriptConnection, listening
+from shards.queue import Holding, Queue
+from shards.redis import ScriptConnection
 from shards.tenants import Tenants
 from shards.vault import Vault
 
@@ -46,26 +46,32 @@ def run_worker(
     number: int,
     workers: int,
     *,
+    node: str = "node",
     pulse: Callable[[], None] = lambda: None,
     lifeline: int | None = None,
 ) -> int:
-    """The body of worker ``number`` of ``workers``; returns its exit code. ``lifeline``: at its end of file, stop."""
+    """The body of worker ``number`` of the ``workers`` of a node; returns its exit code.
+
+    ``node`` names the supervisor among those that share a Redis: a worker that is started again has the same name as
+    before, and so its shards at once. ``lifeline``: at its end of file, stop.
+    """
     # connections and pushes make no cycles worth an early look
     gc.set_threshold(20_000, 20, 20)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Worker(options, Vault(master_key), number, workers, pulse).run(lifeline))
+        names = [f"{node}/{each}" for each in range(workers)]
+        return runner.run(_Worker(options, Vault(master_key), names[number], names, pulse).run(lifeline))
 
 
 class _Worker:
     """Wires the parts of one worker together."""
 
     def __init__(
-        self, options: EngineOptions, vault: Vault, number: int, workers: int, pulse: Callable[[], None]
+        self, options: EngineOptions, vault: Vault, name: str, siblings: list[str], pulse: Callable[[], None]
     ) -> None:
         self._options = options
         self._vault = vault
-        self._number = number
-        self._workers = workers
+        self._name = name
+        self._siblings = siblings
         self._pulse = pulse
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -111,37 +117,52 @@ class _Worker:
         LOG.warning("the supervisor is gone: stopping")
         self._stop.set()
 
-    async def _boot(self) -> list[Holding]:
-        """Take this worker's shards; waits for Redis as long as it takes."""
-        options = self._options
-        self._claiming = ScriptConnection(options.redis_url)
-        self._settling = ScriptConnection(options.redis_url)
-        self._queue = Queue(self._claiming)
-        self._tenants = Tenants(options.redis_url)
+    async def _boot(self) -> int:
+        """The number of shards; waits for Redis as long as it takes."""
+        self._tenants = Tenants(self._options.redis_url)
         while True:
             self._pulse()
             try:
-                shards = await self._tenants.shards()
-                mine = [s for s in range(shards) if worker_of(s, self._workers) == self._number]
-                holdings = await self._queue.acquire(mine)
-                given_back = 0
-                for holding in holdings:
-                    jobs = await self._queue.reclaim(holding)
-                    given_back += 0 if isinstance(jobs, Fenced) else jobs
-                if given_back:
-                    LOG.info("%d jobs that an earlier holder had claimed are ready again", given_back)
-                return holdings
+                return await self._tenants.shards()
             except StoreError as error:
                 LOG.warning("can't start yet: %s", error)
                 await asyncio.sleep(AGAIN_AFTER_S)
 
-    async def _serve(self, holdings: list[Holding]) -> None:
+    async def _serve(self, shards: int) -> None:
         options = self._options
-        settler = Settler(Queue(self._settling), lambda claim: hand.forget(claim))
+        # claims and settlements don't wait for one another, and a renewal for neither
+        claiming, settling, keeping = (ScriptConnection(options.redis_url) for _ in range(3))
+        settler = Settler(Queue(settling), lambda claim: hand.forget(claim))
         hand = Hand(options.in_hand_most, settler.add)
         fates = Fates(hand, options.retry, lambda: feeder.stir())
         directory = Directory(
             options.redis_url, self._tenants, on_change=lambda tenant: router.forget(tenant)
+        )
+
+        def gained(holding: Holding) -> None:
+            feeder.gain(holding)
+            bells.changed()
+
+        def yielded(holding: Holding) -> None:
+            feeder.let_go(holding)
+            bells.changed()
+
+        def lost(holding: Holding) -> None:
+            hand.lose(holding)
+            for pool in router.pools():
+                for _, run in pool.drop(lambda held: held[1].claim.lost):
+                    hand.finish(run.claim, 1)
+
+        leases = Leases(
+            Queue(keeping),
+            shards,
+            self._name,
+            self._siblings,
+            options.lease_s,
+            hand,
+            gained=gained,
+            yielded=yielded,
+            lost=lost,
         )
         router = Router(
             directory,
@@ -153,22 +174,19 @@ class _Worker:
             _context(options),
             fates,
             options.links,
+            leases.may_send,
         )
-        feeder = Feeder(self._queue, holdings, hand, router, fates, options)
-        shards = [holding.shard for holding in holdings]
-        sweeper = Sweeper(self._queue, shards, feeder, router, options.answer_deadline_s, self._pulse)
+        feeder = Feeder(
+            Queue(claiming), hand, router, fates, options, is_ours=leases.holds, doubted=leases.doubt
+        )
+        bells = Bells(options.redis_url, leases.held, feeder)
+        sweeper = Sweeper(Queue(keeping), leases.held, feeder, router, options.answer_deadline_s, self._pulse)
         gc.freeze()
         feeding = asyncio.create_task(feeder.run())
         background = [
             asyncio.create_task(coroutine)
-            for coroutine in (
-                settler.run(),
-                sweeper.run(),
-                directory.follow(),
-                _follow_bells(options.redis_url, shards, feeder),
-            )
+            for coroutine in (settler.run(), sweeper.run(), directory.follow(), bells.run(), leases.run())
         ]
-        LOG.info("worker %d holds %d shards", self._number, len(shards))
         stopping = asyncio.create_task(self._stop.wait())
         # none of these ends by itself: one that does has met a fault of ours, which must not pass unnoticed
         done, _ = await asyncio.wait((stopping, feeding, *background), return_when=asyncio.FIRST_COMPLETED)
@@ -179,12 +197,13 @@ class _Worker:
         await self._drain(hand)
         await _give_back(router, fates, hand)
         await _within(SETTLE_S, settler.drained())
+        await _within(SETTLE_S, leases.leave())
         for task in (*background, stopping):
             task.cancel()
-        await self._claiming.close()
-        await self._settling.close()
+        for connection in (claiming, settling, keeping):
+            await connection.close()
         await self._tenants.close()
-        LOG.info("worker %d stopped: %s", self._number, dict(fates.tally))
+        LOG.info("worker %s stopped: %s", self._name, dict(fates.tally))
         for task in faults:
             task.result()
         if self._fault is not None:
@@ -233,19 +252,3 @@ async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
         LOG.warning(
             "gave up waiting for Redis after %.0f s: some claims repeat after the next start", seconds
         )
-
-
-async def _follow_bells(url: str, shards: Sequence[int], feeder: Feeder) -> None:
-    """Wake shards as their bells ring; for ever."""
-    bells = {shard_keys(shard).bell: shard for shard in shards}
-    # with more workers than shards some have none, and Redis knows no subscription to nothing
-    while bells:
-        try:
-            async with listening(url, list(bells)) as ringing:
-                # what was enqueued while nobody listened
-                feeder.wake()
-                async for bell, _ in ringing:
-                    feeder.wake((bells[bell],))
-        except StoreError as error:
-            LOG.warning("bells are not heard for now: %s", error)
-        await asyncio.sleep(AGAIN_AFTER_S)

@@ -1,8 +1,8 @@
 """What a script's rule can do: the actions, as JSON objects told apart by their member `do`.
 
 Fates decide what becomes of a push: `judge`, `answer`, `reset_stream`, `silence`. Effects act on the
-connection: `goaway`, `close`, `black_hole`, `limit_streams`, `withhold_window`; and `delay` postpones what
-is listed after it. A new kind of failure is a new Struct here and a new case in the session.
+connection: `goaway`, `close`, `black_hole`, `stop_reading`, `limit_streams`, `withhold_window`; and `delay`
+postpones what is listed after it. A new kind of failure is a new Struct here and a new case in the session.
 """
 
 from typing import Any, Literal
@@ -120,6 +120,21 @@ class BlackHole(
     """
 
 
+class StopReading(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="stop_reading"
+):
+    """Read nothing more, for good, but go on to speak: a PING each `ping_every_s`.
+
+    To a client that only listens for life, such a connection is well; its own writes come to a stop.
+    """
+
+    ping_every_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.001 <= self.ping_every_s <= 86_400:
+            raise ValueError(f"ping_every_s: must be 0.001 to 86400, not {self.ping_every_s}")
+
+
 class LimitStreams(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="limit_streams"
 ):
@@ -156,6 +171,7 @@ Action = (
     | GoAway
     | Close
     | BlackHole
+    | StopReading
     | LimitStreams
     | WithholdWindow
 )

@@ -112,6 +112,8 @@ class Connection(asyncio.Protocol):
             self._closes = True
             self._transport.pause_reading()
             return
+        if session.is_deaf and self._transport.is_reading():
+            self._transport.pause_reading()
         out = session.take()
         if out:
             self._depart(out)

@@ -4,6 +4,8 @@
     POST   /devices         a Device, or a list of them      -> 204
     POST   /script          a list of rules                  -> 204   replaces the script
     DELETE /script                                           -> 204
+    POST   /scenarios       {"name": "S14"}, see Play        -> 204   replaces the script by a field scenario
+    GET    /scenarios                                        -> 200   their numbers, names and what they do
     GET    /ledger                                           -> 200   counts
     GET    /ledger/entries                                   -> 200   NDJSON, one apns-id with its attempts a line
     DELETE /ledger                                           -> 204
@@ -21,6 +23,7 @@ import msgspec
 from aiohttp import web
 
 from loadtest.simulator.registry import Device, Team
+from loadtest.simulator.scenarios import SCENARIOS
 from loadtest.simulator.script import Rule
 from loadtest.simulator.server import Simulator
 
@@ -36,6 +39,19 @@ _FIRST_WORD = re.compile(r"^(?P<name>\w+): ")
 Decoded = TypeVar("Decoded")
 
 
+class Play(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which scenario, and for whom: all that is not given is everybody, at the scenario's own speed."""
+
+    name: str
+    team: str | None = None
+    connection: int | None = None
+    slowness: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.slowness <= 1000:
+            raise ValueError(f"slowness: must be above 0, at most 1000, not {self.slowness}")
+
+
 def control_app(simulator: Simulator) -> web.Application:
     """The aiohttp application that controls this simulator."""
     app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_problems])
@@ -44,6 +60,8 @@ def control_app(simulator: Simulator) -> web.Application:
     app.router.add_post("/devices", _post_devices)
     app.router.add_post("/script", _post_script)
     app.router.add_delete("/script", _delete_script)
+    app.router.add_post("/scenarios", _post_scenarios)
+    app.router.add_get("/scenarios", _get_scenarios)
     app.router.add_get("/ledger", _get_ledger)
     app.router.add_get("/ledger/entries", _get_entries)
     app.router.add_delete("/ledger", _delete_ledger)
@@ -103,7 +121,24 @@ async def _post_script(request: web.Request) -> web.Response:
 
 async def _delete_script(request: web.Request) -> web.Response:
     request.app[SIMULATOR].script([])
+    await request.app[SIMULATOR].accept("serve")
     return web.Response(status=204)
+
+
+async def _post_scenarios(request: web.Request) -> web.Response:
+    play = await _decode(request, Play)
+    await request.app[SIMULATOR].play(
+        play.name, team=play.team, connection=play.connection, slowness=play.slowness
+    )
+    return web.Response(status=204)
+
+
+async def _get_scenarios(request: web.Request) -> web.Response:
+    listed = [
+        {"number": number, "name": each.name, "does": each.does, "accept": each.accept, "rules": each.rules}
+        for number, each in SCENARIOS.items()
+    ]
+    return web.Response(body=msgspec.json.encode(listed), content_type="application/json")
 
 
 async def _get_ledger(request: web.Request) -> web.Response:

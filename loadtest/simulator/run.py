@@ -20,13 +20,17 @@ import uvloop
 from aiohttp import web
 
 from loadtest.simulator.control import control_app
+from loadtest.simulator.scenarios import scenario
 from loadtest.simulator.server import Simulator, SimulatorOptions
 
 CONTROL_SHUTDOWN_TIMEOUT_S = 1.0
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Options of the process. Port 0 is any free port. The CA and certificate are kept in `data_dir`."""
+    """Options of the process. Port 0 is any free port. The CA and certificate are kept in `data_dir`.
+
+    `scenario` is a field failure to play from the start, by number or name.
+    """
 
     host: str = "127.0.0.1"
     port: int = 2197
@@ -34,10 +38,13 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     data_dir: Path = Path(".clarion/simulator")
     rtt_ms: float = 0.0
     seed: int = 0
+    scenario: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.control_port <= 65535:
             raise ValueError(f"control_port must be 0 (any free one) to 65535, not {self.control_port}")
+        if self.scenario:
+            scenario(self.scenario)
 
     def simulator_options(self) -> SimulatorOptions:
         """The part that the simulator itself takes. ValueError if one of them is bad."""
@@ -66,6 +73,8 @@ async def _serve(simulator: Simulator, options: RunOptions) -> int:
         except OSError as error:
             return _complain(_advice(error, options.host, options.port, "--port"))
         stack.push_async_callback(simulator.stop)
+        if options.scenario:
+            await simulator.play(options.scenario)
         runner = web.AppRunner(
             control_app(simulator), access_log=None, shutdown_timeout=CONTROL_SHUTDOWN_TIMEOUT_S
         )

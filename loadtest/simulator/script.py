@@ -28,7 +28,9 @@ from loadtest.simulator.actions import Action, BlackHole, Close, Fate, Judge
 
 class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which requests. All given fields must agree. `nth` counts a connection's requests from 1,
-    `attempt` the attempts of one apns-id from 1, `connection` the simulator's connections from 1.
+    `attempt` the attempts of one apns-id from 1, `connection` the simulator's connections from 1. `old` tells the
+    connections that were there when the script was set (the first one, if there was none) from later ones.
+    `expiration` is the header's text, "" for a request without it.
     """
 
     team: str | None = None
@@ -38,6 +40,8 @@ class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     connection: int | None = None
     nth: int | None = None
     attempt: int | None = None
+    old: bool | None = None
+    expiration: str | None = None
     share: float = 1.0
 
     def __post_init__(self) -> None:
@@ -49,7 +53,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """One rule. It passes over the first `skip` requests that match, and is spent after `times`.
 
     At `connect` it is applied once per new connection, after its SETTINGS and before anything is read; only
-    `match.connection` and `match.share` mean something there.
+    `match.connection`, `match.old` and `match.share` mean something there.
     """
 
     then: tuple[Action, ...]
@@ -91,13 +95,18 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     token: str
     apns_id: str
     attempt: int
+    expiration: str = ""
 
 
 class Script:
-    """Rules with the count of what each has matched. Without rules it costs one truth test per batch."""
+    """Rules with the count of what each has matched. Without rules it costs one truth test per batch.
 
-    def __init__(self, rules: Sequence[Rule] = (), seed: int = 0) -> None:
+    `connections`: how many there have been when it is set.
+    """
+
+    def __init__(self, rules: Sequence[Rule] = (), seed: int = 0, connections: int = 0) -> None:
         self._seed = seed
+        self._newest_old = max(1, connections)
         self._rules = [(place, rule) for place, rule in enumerate(rules) if rule.at == "request"]
         self._connect_rules = [(place, rule) for place, rule in enumerate(rules) if rule.at == "connect"]
         self._matched = [0] * len(rules)
@@ -111,16 +120,36 @@ class Script:
     def for_request(self, facts: Facts) -> Rule | None:
         """The rule to apply to this request, counted as applied."""
         for place, rule in self._rules:
-            if _agrees(rule.match, facts) and self._drawn(place, rule, f"{facts.apns_id}/{facts.attempt}"):
+            if self._agrees(rule.match, facts) and self._drawn(
+                place, rule, f"{facts.apns_id}/{facts.attempt}"
+            ):
                 return rule
         return None
 
     def for_connection(self, connection: int) -> Rule | None:
         """The rule to apply to this new connection, counted as applied."""
         for place, rule in self._connect_rules:
-            if rule.match.connection in (None, connection) and self._drawn(place, rule, str(connection)):
+            match = rule.match
+            if (
+                match.connection in (None, connection)
+                and match.old in (None, connection <= self._newest_old)
+                and self._drawn(place, rule, str(connection))
+            ):
                 return rule
         return None
+
+    def _agrees(self, match: Match, facts: Facts) -> bool:
+        return (
+            match.team in (None, facts.team)
+            and match.topic in (None, facts.topic)
+            and match.push_type in (None, facts.push_type)
+            and match.connection in (None, facts.connection)
+            and match.old in (None, facts.connection <= self._newest_old)
+            and match.nth in (None, facts.nth)
+            and match.attempt in (None, facts.attempt)
+            and match.expiration in (None, facts.expiration)
+            and (match.token_prefix is None or facts.token.startswith(match.token_prefix))
+        )
 
     def _drawn(self, place: int, rule: Rule, lot: str) -> bool:
         share = rule.match.share
@@ -131,18 +160,6 @@ class Script:
         matched = self._matched[place]
         self._matched[place] = matched + 1
         return matched >= rule.skip and (rule.times is None or matched < rule.skip + rule.times)
-
-
-def _agrees(match: Match, facts: Facts) -> bool:
-    return (
-        match.team in (None, facts.team)
-        and match.topic in (None, facts.topic)
-        and match.push_type in (None, facts.push_type)
-        and match.connection in (None, facts.connection)
-        and match.nth in (None, facts.nth)
-        and match.attempt in (None, facts.attempt)
-        and (match.token_prefix is None or facts.token.startswith(match.token_prefix))
-    )
 
 
 def decode_rules(rules: bytes | Sequence[object]) -> list[Rule]:

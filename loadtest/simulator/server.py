@@ -9,6 +9,7 @@ Works on asyncio's own loop and on uvloop. A stopped simulator leaves no task, t
 """
 
 import asyncio
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +20,9 @@ from loadtest.simulator.authority import Authority, ensure_authority
 from loadtest.simulator.connection import Connection
 from loadtest.simulator.ledger import Ledger
 from loadtest.simulator.registry import Device, Team
+from loadtest.simulator.scenarios import narrowed, scenario
 from loadtest.simulator.script import Script, decode_rules
-from loadtest.simulator.world import SimulatorOptions, World
+from loadtest.simulator.world import Accept, SimulatorOptions, World
 
 HANDSHAKE_TIMEOUT_S = 10.0
 # A client that does not answer the end of TLS is dropped after this, not after asyncio's 30 seconds.
@@ -43,13 +45,16 @@ class Simulator:
         self.options = SimulatorOptions() if options is None else options
         self._world = World(self.options, clock)
         self._connections: set[Connection] = set()
+        # bound for as long as this runs, so that the port stays ours while connections are refused
+        self._place: socket.socket | None = None
         self._server: asyncio.Server | None = None
+        self._stalling: socket.socket | None = None
         self._authority: Authority | None = None
         self._own_tls_dir: tempfile.TemporaryDirectory[str] | None = None
         self._emptied = asyncio.Event()
 
     def __repr__(self) -> str:
-        port = self._server.sockets[0].getsockname()[1] if self._server is not None else "stopped"
+        port = self.port if self._place is not None else "stopped"
         return f"<Simulator {port} connections={len(self._connections)} {self._world!r}>"
 
     @property
@@ -65,8 +70,8 @@ class Simulator:
     @property
     def port(self) -> int:
         """The port that it listens on, also when port 0 was asked for."""
-        assert self._server is not None, "the simulator is not started"
-        port: int = self._server.sockets[0].getsockname()[1]
+        assert self._place is not None, "the simulator is not started"
+        port: int = self._place.getsockname()[1]
         return port
 
     @property
@@ -93,7 +98,49 @@ class Simulator:
 
         ValueError says what is wrong with which rule; the old script then stays.
         """
-        self._world.script = Script(decode_rules(rules), self.options.seed if seed is None else seed)
+        rules_read = decode_rules(rules)
+        self._world.script = Script(
+            rules_read, self.options.seed if seed is None else seed, self._world.connections
+        )
+
+    async def play(
+        self, name: str, *, team: str | None = None, connection: int | None = None, slowness: float = 1.0
+    ) -> None:
+        """Replace the script by a field scenario (`S14`, or its name), and accept connections as it says.
+
+        `team` and `connection` narrow it to their pushes; `slowness` multiplies its times. ValueError if there
+        is no such scenario.
+        """
+        played = scenario(name)
+        self.script(narrowed(played.rules, team=team, connection=connection, slowness=slowness))
+        await self.accept(played.accept)
+
+    async def accept(self, accept: Accept) -> None:
+        """What becomes of new connections from now on; those that there are stay."""
+        place, authority = self._place, self._authority
+        assert place is not None and authority is not None, "the simulator is not started"
+        if self._stalling is not None:
+            self._stalling.close()
+            self._stalling = None
+        if accept == "serve" and self._server is not None:
+            return
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if accept == "stall":
+            # the kernel shakes hands for us, and nobody takes the connection from it
+            self._stalling = _bound(self.options.host, self.port)
+            self._stalling.listen(BACKLOG)
+        elif accept == "serve":
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(
+                lambda: Connection(loop, self._world, self._connections.add, self._on_gone),
+                sock=_bound(self.options.host, self.port),
+                ssl=authority.server_context(),
+                backlog=BACKLOG,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+            )
 
     async def start(self) -> None:
         """Listen. OSError if the port cannot be had."""
@@ -102,32 +149,27 @@ class Simulator:
             self._own_tls_dir = tempfile.TemporaryDirectory(prefix="clarion-simulator-")
             directory = Path(self._own_tls_dir.name)
         self._authority = ensure_authority(directory)
-        loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(
-                lambda: Connection(loop, self._world, self._connections.add, self._on_gone),
-                self.options.host,
-                self.options.port,
-                ssl=self._authority.server_context(),
-                backlog=BACKLOG,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
-            )
+            self._place = _bound(self.options.host, self.options.port)
+            await self.accept(self.options.accept)
         except OSError:
+            self._forget_place()
             self._forget_tls_dir()
             raise
 
     async def stop(self) -> None:
         """Stop listening, cut every connection and wait until all are gone. Idempotent."""
-        server, self._server = self._server, None
-        if server is None:
+        if self._place is None:
             return
-        server.close()
+        server = self._server
+        await self.accept("refuse")
+        self._forget_place()
         for connection in list(self._connections):
             connection.stop()
         if self._connections:
             await asyncio.wait_for(self._emptied.wait(), STOP_TIMEOUT_S)
-        await asyncio.wait_for(server.wait_closed(), STOP_TIMEOUT_S)
+        if server is not None:
+            await asyncio.wait_for(server.wait_closed(), STOP_TIMEOUT_S)
         self._forget_tls_dir()
 
     async def __aenter__(self) -> "Simulator":
@@ -144,10 +186,28 @@ class Simulator:
 
     def _on_gone(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        if not self._connections and self._server is None:
+        if not self._connections and self._place is None:
             self._emptied.set()
+
+    def _forget_place(self) -> None:
+        if self._place is not None:
+            self._place.close()
+            self._place = None
 
     def _forget_tls_dir(self) -> None:
         if self._own_tls_dir is not None:
             self._own_tls_dir.cleanup()
             self._own_tls_dir = None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket with this address that does not listen: a connection to it is refused. Several may have the same one,
+    of which one may listen."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound

@@ -39,6 +39,7 @@ class Session:
         self.binding = Binding()
         # What the shell must do once it has written what `take` returned.
         self.end: Literal["", "close", "abort", "black_hole"] = ""
+        self.is_deaf = False
         self._world = world
         self._later = later
         self._line = Line(world.options.streams_first)
@@ -183,6 +184,7 @@ class Session:
             token=request.device_token.decode("latin-1"),
             apns_id=message_id,
             attempt=self._world.ledger.attempt_count(message_id) + 1,
+            expiration=headers.get(b"apns-expiration", b"").decode("latin-1"),
         )
         return self._world.script.for_request(facts)
 
@@ -265,6 +267,9 @@ class Session:
                     self.end = "abort" if is_abort else "close"
                 case actions.BlackHole():
                     self.end = "black_hole"
+                case actions.StopReading(ping_every_s=every_s):
+                    self.is_deaf = True
+                    self._ping_for_ever(every_s)
                 case actions.LimitStreams(streams=streams, keep_open=True):
                     line.change_limit(streams)
                 case actions.LimitStreams(streams=streams):
@@ -278,3 +283,7 @@ class Session:
                     pass
                 case _ as never:
                     assert_never(never)
+
+    def _ping_for_ever(self, every_s: float) -> None:
+        self._line.engine.ping(b"listened")
+        self._later(every_s, lambda: self._ping_for_ever(every_s))

@@ -27,6 +27,8 @@ class Timeline(Generic[Item]):
         self._waiting: list[tuple[float, int, Item]] = []
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
+        # kept here: what uvloop gives for a time that has come already is a handle that can't tell its time
+        self._armed_s = 0.0
 
     def __repr__(self) -> str:
         return f"<Timeline waiting={len(self._waiting)}>"
@@ -36,7 +38,7 @@ class Timeline(Generic[Item]):
         due_s = self._loop.time() + delay_s
         self._count += 1
         heapq.heappush(self._waiting, (due_s, self._count, item))
-        if self._timer is None or due_s < self._timer.when():
+        if self._timer is None or due_s < self._armed_s:
             self._arm(due_s)
 
     def stop(self) -> None:
@@ -49,6 +51,7 @@ class Timeline(Generic[Item]):
     def _arm(self, due_s: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._armed_s = due_s
         self._timer = self._loop.call_at(due_s, self._wake)
 
     def _wake(self) -> None:

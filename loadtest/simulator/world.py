@@ -1,6 +1,5 @@
 """What all connections of one simulator share, and the options that shape it."""
 
-import itertools
 import random
 import time
 import uuid
@@ -15,6 +14,8 @@ from loadtest.simulator.ledger import Ledger
 from loadtest.simulator.registry import Environment, Registry
 from loadtest.simulator.script import Script
 
+Accept = Literal["serve", "stall", "refuse"]
+
 
 class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options with Apple's behaviour as defaults. ValueError says which one is bad.
@@ -23,6 +24,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     `rtt_s`: round-trip time that is added, half of it in each direction.
     `streams_first`, `streams_max`: MAX_CONCURRENT_STREAMS before and after the first accepted push.
     `excess_streams`: refuse a stream above the limit, or end the connection with GOAWAY; Apple did both.
+    `accept`: what becomes of new connections: `serve` them, `stall` before the TLS handshake, or `refuse` them.
     `seed`: of the chance in scripts.
     """
 
@@ -34,6 +36,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     streams_max: int = 1000
     excess_streams: Literal["refuse", "goaway"] = "refuse"
     environment: Environment = "production"
+    accept: Accept = "serve"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -56,7 +59,7 @@ class World:
         self.bearers = Bearers(self.registry)
         self.ledger = Ledger()
         self.script = Script()
-        self._connection_numbers = itertools.count(1)
+        self.connections = 0
         self._ids = random.Random()
 
     def __repr__(self) -> str:
@@ -64,7 +67,8 @@ class World:
 
     def next_connection_number(self) -> int:
         """Connections are numbered from 1, in the order in which their handshakes ended."""
-        return next(self._connection_numbers)
+        self.connections += 1
+        return self.connections
 
     def new_id(self) -> str:
         """An apns-id for a push that came without; upper case, as Apple's own were seen to be."""

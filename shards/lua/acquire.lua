@@ -1,9 +1,21 @@
 #!lua flags=allow-oom
--- acquire: take a shard over from whoever held it.
--- Atomic as any script is; the fence only ever grows, so an earlier holder can neither claim nor settle any more.
+-- acquire: take the lease of a shard, if it is free, has lapsed, or is the caller's own.
+-- Atomic because of two members that ask at once one must get it. The new fence is written in the same step, so an
+-- earlier holder can neither claim nor settle from then on.
 --
--- KEYS[1] fence
--- ARGV none
--- returns the new fence
+-- The fence is "number.nonce". The number grows with each holder; the nonce tells two holders apart should Redis come
+-- back from a crash without its last second (appendfsync everysec) and give the same number out again.
+--
+-- KEYS[1] fence    KEYS[2] lease (the holder's name, until it lapses)
+-- ARGV[1] member   ARGV[2] how long the lease holds, in ms    ARGV[3] nonce, hex
+-- returns {1, new fence}, or {0, holder}: another member has it
 
-return redis.call('INCR', KEYS[1])
+local holder = redis.call('GET', KEYS[2])
+if holder and holder ~= ARGV[1] then
+  return {0, holder}
+end
+local number = tonumber(string.match(redis.call('GET', KEYS[1]) or '0', '^%d+')) + 1
+local fence = string.format('%d.%s', number, ARGV[3])
+redis.call('SET', KEYS[1], fence)
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+return {1, fence}

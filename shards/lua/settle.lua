@@ -5,9 +5,11 @@
 -- unanswered one may be repeated.
 --
 -- KEYS[1] fence    KEYS[2] claims    KEYS[3] the claim    KEYS[4] waiting    KEYS[5] dead
--- ARGV[1] fence of the caller    ARGV[2] claim id    ARGV[3] length of the dead stream, at most (about)
+-- KEYS[6] dead tokens
+-- ARGV[1] fence of the caller    ARGV[2] claim id    ARGV[3] length of either stream, at most (about)
 -- ARGV[4] number of jobs to try again, then for each: due time in Unix ms, "lane|tenant|job"
--- ARGV[...] then for each buried job: tenant, reason, time in Unix ms, job
+-- ARGV[...] then for each buried job: tenant, reason, time in Unix ms, job, lane, status, APNs' timestamp in Unix ms,
+--   attempts, time of admission in Unix ms, and its device token, topic and environment if that token is dead, else ''
 -- returns 1 settled, 0 settled before, -1 the caller's fence is not the shard's
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
@@ -22,8 +24,14 @@ local first_dead = 5 + 2 * tonumber(ARGV[4])
 for i = 5, first_dead - 1, 2 do
   redis.call('ZADD', KEYS[4], ARGV[i], ARGV[i + 1])
 end
-for i = first_dead, #ARGV, 4 do
+for i = first_dead, #ARGV, 12 do
   redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[3], '*',
-    'tenant', ARGV[i], 'reason', ARGV[i + 1], 'at_ms', ARGV[i + 2], 'job', ARGV[i + 3])
+    'tenant', ARGV[i], 'reason', ARGV[i + 1], 'at_ms', ARGV[i + 2], 'job', ARGV[i + 3], 'lane', ARGV[i + 4],
+    'status', ARGV[i + 5], 'timestamp_ms', ARGV[i + 6], 'attempts', ARGV[i + 7], 'admitted_ms', ARGV[i + 8])
+  if ARGV[i + 9] ~= '' then
+    redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[3], '*',
+      'tenant', ARGV[i], 'token', ARGV[i + 9], 'topic', ARGV[i + 10], 'environment', ARGV[i + 11],
+      'reason', ARGV[i + 1], 'timestamp_ms', ARGV[i + 6])
+  end
 end
 return 1

@@ -202,8 +202,9 @@ class Place:
         assert await self._queue.enqueue([Batch(shard, Lane.HIGH, tenant, jobs)]) == [None]
 
     async def take_shards(self, shards: Sequence[int]) -> None:
-        """Become their holder, as another worker would."""
-        await self._queue.acquire(shards)
+        """Become their holder for a while, as another worker would after their leases have lapsed."""
+        self.raw.delete(*(shard_keys(shard).lease for shard in shards))
+        await self._queue.acquire(shards, "another", 1.0)
 
     def accepted(self, ids: Iterable[str]) -> Counter[int]:
         """How many of these were accepted so many times."""
@@ -244,6 +245,7 @@ class Place:
 
 def _main(settings: dict[str, Any]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    node = settings["options"].pop("node", "node")
     options = EngineOptions(
         redis_url=settings["redis_url"],
         apns_production_url=f"https://localhost:{settings['port']}",
@@ -251,7 +253,7 @@ def _main(settings: dict[str, Any]) -> int:
         apns_ca_file=Path(settings["ca_file"]),
         **{**OPTIONS, **settings["options"]},
     )
-    return run_worker(options, MASTER_KEY, 0, 1, lifeline=settings["lifeline"])
+    return run_worker(options, MASTER_KEY, 0, 1, node=node, lifeline=settings["lifeline"])
 
 
 if __name__ == "__main__":

@@ -8,18 +8,21 @@ from hypothesis import strategies as st
 
 from engine.policy.links import (
     Care,
+    DialPace,
     End,
     LinkFacts,
     LinkOptions,
     PoolFacts,
     care,
     end_of,
+    paced,
+    pick_address,
     wants_link,
 )
 
 OPTIONS = LinkOptions(most=3, full_s=0.05, apart_s=0.25, steady_s=10, silent_s=10, stuck_s=30, faults_most=20)
 FULL = PoolFacts(waiting=10, links=1, opening=0, full_for_s=1.0, since_opening_s=1.0)
-WELL = LinkFacts(silent_s=0.0, pinged=False, unanswered=False, stuck_s=0.0, faults=0)
+WELL = LinkFacts(silent_s=0.0, pinged_s=0.0, unanswered=False, stuck_s=0.0, faults=0)
 
 
 @pytest.mark.parametrize(
@@ -79,16 +82,22 @@ def test_how_a_link_ended(proved: bool, lived_s: float, end: End) -> None:
         ({}, Care.NOTHING),
         ({"silent_s": 4.9}, Care.NOTHING),
         ({"silent_s": 5.0}, Care.PING),
-        ({"silent_s": 5.0, "pinged": True}, Care.NOTHING),
-        ({"silent_s": 9.9, "pinged": True}, Care.NOTHING),
-        ({"silent_s": 10.0, "pinged": True}, Care.ABORT),
-        ({"silent_s": 10.0}, Care.ABORT),
+        ({"silent_s": 5.0, "pinged_s": 0.1}, Care.NOTHING),
+        ({"silent_s": 9.9, "pinged_s": 4.9}, Care.NOTHING),
+        ({"silent_s": 10.0, "pinged_s": 5.0}, Care.ABORT),
+        # it was this worker that stood still: answers wait to be read
+        ({"silent_s": 60.0}, Care.PING),
+        ({"silent_s": 60.0, "pinged_s": 4.9}, Care.NOTHING),
+        # after a rest, less patience
+        ({"silent_s": 1.5, "rested_s": 60.0}, Care.PING),
+        ({"silent_s": 3.0, "pinged_s": 1.5, "rested_s": 60.0}, Care.ABORT),
+        ({"silent_s": 3.0, "pinged_s": 1.5, "rested_s": 59.9}, Care.NOTHING),
         ({"unanswered": True}, Care.RETIRE),
         ({"stuck_s": 29.9}, Care.NOTHING),
         ({"stuck_s": 30.0}, Care.RETIRE),
         ({"faults": 19}, Care.NOTHING),
         ({"faults": 20}, Care.RETIRE),
-        ({"faults": 20, "silent_s": 10.0}, Care.ABORT),
+        ({"faults": 20, "silent_s": 10.0, "pinged_s": 5.0}, Care.ABORT),
         ({"unanswered": True, "silent_s": 5.0}, Care.RETIRE),
     ],
 )
@@ -99,3 +108,40 @@ def test_the_care_of_a_link(facts: dict[str, Any], done: Care) -> None:
 def test_what_is_under_way_is_given_up_only_for_silence() -> None:
     facts = WELL._replace(unanswered=True, stuck_s=1e6, faults=10**6)
     assert care(facts, OPTIONS) is not Care.ABORT
+
+
+def test_a_host_is_dialled_in_a_burst_and_then_at_its_pace() -> None:
+    options = OPTIONS._replace(dials_burst=3, dials_per_s=2.0)
+    pace, dials = DialPace(3, 0.0), []
+    for tenth in range(31):
+        left = paced(pace, tenth / 10, options)
+        if left is not None:
+            pace = left
+            dials.append(tenth)
+    assert dials == [0, 1, 2, 5, 10, 15, 20, 25, 30]
+
+
+def test_a_host_left_alone_for_long_may_be_dialled_no_oftener_than_the_burst() -> None:
+    pace: DialPace | None = DialPace(0, 0.0)
+    dials = -1
+    while pace is not None:
+        pace, dials = paced(pace, 1e6, OPTIONS), dials + 1
+    assert dials == OPTIONS.dials_burst
+
+
+@pytest.mark.parametrize(
+    ("links", "shunned", "picked"),
+    [
+        ({}, (), {0, 1, 2}),
+        ({"a": 1}, (), {1, 2}),
+        ({"a": 2, "b": 1, "c": 2}, (), {1}),
+        ({"a": 2, "b": 1, "c": 2}, ("b",), {0, 2}),
+        ({"a": 2, "b": 1, "c": 2}, ("a", "b", "c"), {1}),
+        ({"elsewhere": 5}, ("elsewhere",), {0, 1, 2}),
+    ],
+)
+def test_links_are_spread_over_the_addresses_that_work(
+    links: dict[str, int], shunned: tuple[str, ...], picked: set[int]
+) -> None:
+    drawn = {pick_address(["a", "b", "c"], links, shunned, lambda n, at=at: at % n) for at in range(6)}
+    assert drawn == picked

@@ -49,6 +49,18 @@ def test_no_retry_is_made_that_could_only_come_too_late(
     assert decide(expiration=expiration) == decision
 
 
+@pytest.mark.parametrize(
+    ("attempts", "chance", "delay_s"),
+    [(1, 1.0, 5), (1, 0.5, 2.5), (3, 1.0, 20), (7, 1.0, 300), (11, 1.0, 300)],
+)
+def test_a_device_has_a_schedule_of_its_own(attempts: int, chance: float, delay_s: float) -> None:
+    decision = retry(attempts, -1, "TooManyRequests", NOW_MS, chance, OPTIONS, device=True)
+    assert decision == WaitUntil(NOW_MS + int(1000 * delay_s))
+    assert retry(12, -1, "TooManyRequests", NOW_MS, 1.0, OPTIONS, device=True) == GiveUp(
+        "Exhausted: TooManyRequests"
+    )
+
+
 def test_an_exhausted_job_is_not_called_expired() -> None:
     assert decide(12, expiration=1) == GiveUp("Exhausted: Shutdown")
 

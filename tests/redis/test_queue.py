@@ -150,7 +150,7 @@ async def test_a_settled_claim_leaves_nothing_behind(redis_url: str, raw: redis_
         assert raw.exists(KEYS.claim(claimed.claim_id))
         assert await queue.settle([Settlement(holding, claimed.claim_id)]) == [holding]
         await queue.settle([Settlement(holding, (await take(queue, holding, 2)).claim_id)])
-        assert set(raw.keys()) == {KEYS.fence.encode(), KEYS.asleep.encode()}
+        assert set(raw.keys()) == {KEYS.fence.encode(), KEYS.lease.encode(), KEYS.asleep.encode()}
 
 
 async def test_retries_wait_until_due_and_then_go_to_the_head(redis_url: str) -> None:
@@ -195,7 +195,46 @@ async def test_a_buried_job_lies_in_the_dead_stream_with_its_reason(
             b"reason": b"BadDeviceToken",
             b"at_ms": b"1700000000000",
             b"job": b"a0",
+            b"lane": b"high",
+            b"status": b"0",
+            b"timestamp_ms": b"0",
+            b"attempts": b"0",
+            b"admitted_ms": b"0",
         }
+        assert not raw.exists(KEYS.dead_tokens)
+
+
+async def test_a_dead_token_is_reported_apart_too(redis_url: str, raw: redis_py.Redis) -> None:
+    async with opened(redis_url) as queue:
+        holding = await fill(queue, (LOW, "a", 2))
+        claimed = await take(queue, holding, 1)
+        plain = Burial("a", "PayloadTooLarge", 1_000, b"a0", "low", 413, 0, 1, 900)
+        token = Burial(
+            "a", "Unregistered", 1_000, b"a1", "low", 410, 800, 2, 900, b"00fc", "com.a", "sandbox"
+        )
+        await queue.settle([Settlement(holding, claimed.claim_id, (), [plain, token])])
+        [(_, first), (_, second)] = raw.xrange(KEYS.dead)
+        assert (first[b"reason"], first[b"status"], first[b"attempts"]) == (b"PayloadTooLarge", b"413", b"1")
+        assert (second[b"lane"], second[b"timestamp_ms"], second[b"admitted_ms"]) == (b"low", b"800", b"900")
+        [(_, dead)] = raw.xrange(KEYS.dead_tokens)
+        assert dead == {
+            b"tenant": b"a",
+            b"token": b"00fc",
+            b"topic": b"com.a",
+            b"environment": b"sandbox",
+            b"reason": b"Unregistered",
+            b"timestamp_ms": b"800",
+        }
+
+
+async def test_the_dead_are_forgotten_by_age(redis_url: str, raw: redis_py.Redis) -> None:
+    async with opened(redis_url) as queue:
+        for stream in (KEYS.dead, KEYS.dead_tokens):
+            for at_ms in (1_000, 2_000, 3_000):
+                raw.xadd(stream, {"tenant": "a"}, id=f"{at_ms}-0")
+        assert await queue.trim_dead([SHARD, SHARD + 1], 2_000) == 2
+        for stream in (KEYS.dead, KEYS.dead_tokens):
+            assert [entry for entry, _ in raw.xrange(stream)] == [b"2000-0", b"3000-0"]
 
 
 async def test_the_dead_stream_is_capped(
@@ -234,7 +273,7 @@ async def test_a_lower_fence_can_neither_claim_nor_settle_nor_reclaim(redis_url:
         earlier = await fill(queue, (HIGH, "a", 10))
         claimed = await take(queue, earlier, 1, most=4)
         [later] = await queue.acquire([SHARD])
-        assert later.fence > earlier.fence
+        assert int(later.fence.split(".")[0]) == int(earlier.fence.split(".")[0]) + 1
         assert await queue.claim([(earlier, "1:2", 5)], quantum=5, low_share=0.0) == [Fenced(earlier)]
         assert await queue.settle([Settlement(earlier, claimed.claim_id)]) == [Fenced(earlier)]
         assert await queue.reclaim(earlier) == Fenced(earlier)

@@ -22,7 +22,8 @@ def batch(name: str, count: int = 1) -> Batch:
 
 
 def acquiring(shard: int) -> list[Call]:
-    return [Call(script("acquire"), (shard_keys(shard).fence,), ())]
+    keys = shard_keys(shard)
+    return [Call(script("acquire"), (keys.fence, keys.lease), ("worker", 60_000, "ab"))]
 
 
 async def test_scripts_that_redis_has_forgotten_are_loaded_again(redis_url: str, raw: redis_py.Redis) -> None:
@@ -106,15 +107,16 @@ async def test_a_cancelled_call_does_not_leave_its_answer_to_the_next(
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
-    assert await connection.run(acquiring(2)) == [201]
-    assert await connection.run(acquiring(2)) == [202]
+    assert await connection.run(acquiring(2)) == [[1, b"201.ab"]]
+    assert await connection.run(acquiring(2)) == [[1, b"202.ab"]]
     await connection.close()
 
 
 async def test_calls_of_several_tasks_take_turns_and_get_their_own_answers(redis_url: str) -> None:
     connection = ScriptConnection(redis_url)
     answers = await asyncio.gather(*(connection.run(acquiring(1) + acquiring(2)) for _ in range(20)))
-    assert answers == [[turn, turn] for turn in range(1, 21)]
+    fences = [[1, f"{turn}.ab".encode()] for turn in range(1, 21)]
+    assert answers == [[fence, fence] for fence in fences]
     await connection.close()
 
 

@@ -1,10 +1,12 @@
 """Whatever the order of the verbs: a job is in exactly one place, the rings are true, and the index of claims is.
 
-Hypothesis makes up histories of a few shards and tenants, with workers that lost their shard and settlements that
-are sent twice, and after each step all of Redis is read and compared with what must be there.
+Hypothesis makes up histories of a few shards and tenants, with workers that lost their shard, jobs that were in hand
+at several such losses, a tenant that wants nothing twice and settlements that are sent twice, and after each step all
+of Redis is read and compared with what must be there.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -23,6 +25,10 @@ SHARDS = (0, 1)
 TENANTS = ("a", "b", "c")
 READY = [(shard, lane, tenant) for shard in SHARDS for lane in Lane for tenant in TENANTS]
 FATES = ("accepted", "retry", "burial")
+# the tenant that wants nothing twice
+ONCE = "c"
+# suspects come back by Redis' own clock
+FAR_MS = 10**14
 
 Answer = TypeVar("Answer")
 
@@ -37,6 +43,9 @@ class Histories(RuleBasedStateMachine):
         self.queue = Queue(self.connection)
         self.raw: Any = redis_py.Redis.from_url(url)
         self.raw.flushall()
+        for shard in SHARDS:
+            self.raw.sadd(shard_keys(shard).once, ONCE)
+        self.deaths: Counter[bytes] = Counter()
         self.enqueued: set[bytes] = set()
         self.accepted: set[bytes] = set()
         self.buried: set[bytes] = set()
@@ -149,16 +158,31 @@ class Histories(RuleBasedStateMachine):
             assert promoted == most or next_ms == -1 or next_ms > self.now_ms
             assert (next_ms == -1) is not bool(self.raw.exists(shard_keys(shard).waiting))
 
-    @rule(shard=st.sampled_from(SHARDS), dies_first=st.booleans())
-    def take_over(self, shard: int, dies_first: bool) -> None:
+    @rule()
+    def promote_all(self) -> None:
+        self.finish(self.queue.promote(SHARDS, FAR_MS))
+
+    @rule(shard=st.sampled_from(SHARDS), dies_first=st.booleans(), sent=st.booleans())
+    def take_over(self, shard: int, dies_first: bool, sent: bool) -> None:
         [holding] = self.finish(self.queue.acquire([shard]))
-        assert holding.fence > self.holdings[shard][-1].fence
+        assert holding.fence not in {earlier.fence for earlier in self.holdings[shard]}
         self.holdings[shard].append(holding)
         if dies_first:
             return
-        orphaned = sum(len(claim) for claim in self.claims(shard).values())
-        assert self.finish(self.queue.reclaim(holding)) == orphaned
+        orphaned = [job for claim in self.claims(shard).values() for job in claim]
+        assert self.finish(self.queue.reclaim(holding, sent=sent)) == len(orphaned)
         assert self.claims(shard) == {}
+        if sent:
+            self.deaths.update(orphaned)
+        dead = {fields[b"job"] for _, fields in self.raw.xrange(shard_keys(shard).dead)}
+        for job in orphaned:
+            once = job.endswith(ONCE.encode())
+            # poison is named at the third death, or at the sixth if others were always beside it
+            if job in dead:
+                assert sent and (once or self.deaths[job] >= 3)
+                self.buried.add(job)
+            else:
+                assert not (sent and once) and self.deaths[job] < 6
         self.open = {at: claimed for at, claimed in self.open.items() if at[0] != shard}
 
     def claims(self, shard: int) -> dict[str, list[bytes]]:

@@ -17,6 +17,7 @@ import uvloop
 from engine.apns.bearer import Bearer, load_p8
 from engine.apns.headers import Held, ProfileBook
 from engine.link.dial import Endpoint, dial, endpoint, tls_context
+from engine.link.host import Host
 from engine.link.link import Link, Outcomes
 from engine.link.pool import Pool, PoolKey
 from engine.policy.links import LinkOptions
@@ -142,7 +143,13 @@ class Rig:
         made = self.teams[team]
         return Bearer(load_p8(made.private_key_pem), made.team_id, made.key_id)
 
-    def pool(self, team: int = 0, at: Endpoint | None = None, **options: Any) -> Pool:
+    def host(self, at: Endpoint | None = None, **options: Any) -> Host:
+        """What several pools share, with a clock that a test may put forward."""
+        return Host(at or self.at, self.context, LinkOptions(**options), clock=self.clock)
+
+    def pool(
+        self, team: int = 0, at: Endpoint | None = None, host: Host | None = None, **options: Any
+    ) -> Pool:
         """A pool that is tended every 10 ms, as a worker does twice a second."""
         bearer = self.bearer(team)
         made = self.teams[team]
@@ -155,6 +162,7 @@ class Rig:
             LinkOptions(**{"apart_s": 0.02, "full_s": 0.02, "redial_first_s": 0.05, **options}),
             clock=self.clock,
             wall=self.wall,
+            host=host,
         )
         self.pools.append(pool)
         self._tend(pool)
@@ -167,7 +175,7 @@ class Rig:
 
     def held(self, number: int, team: int = 0, **fields: Any) -> tuple[Claim, list[Held]]:
         """A claim of so many jobs, taken in hand."""
-        claim = Claim(Holding(0, 1), f"1:{next(_numbers)}", number)
+        claim = Claim(Holding(0, "1.a"), f"1.a:{next(_numbers)}", number)
         self.hand.take(claim)
         run = HeldRun(claim, "high", f"tenant-{team}")
         return claim, [(job(self.teams[team], **fields), run) for _ in range(number)]
@@ -179,6 +187,23 @@ class Rig:
         pool.pump()
         return claim, ids(held)
 
+    async def warm_pool(self, team: int = 0, **options: Any) -> Pool:
+        """A pool with one link, on which a push was accepted."""
+        pool = self.pool(team, **{"most": 1, "steady_s": 0.0, **options})
+        claim, _ = self.push(pool, 1, team)
+        await until(lambda: claim.left == 0 and pool.links[0].room() > 1, lambda: pool)
+        return pool
+
+    def push_again(self, pool: Pool, claim: Claim) -> tuple[Claim, list[str]]:
+        """What a claim put off comes again, as the shard would bring it when it is due."""
+        again = Claim(Holding(0, 1), f"1:{next(_numbers)}", len(claim.retries))
+        self.hand.take(again)
+        run = HeldRun(again, "high", "tenant-0")
+        held: list[Held] = [(decode_job(retry.job), run) for retry in claim.retries]
+        pool.add(held)
+        pool.pump()
+        return again, ids(held)
+
     async def link(self, watcher: Watcher, team: int = 0) -> Link:
         """A link of its own, without a pool."""
 
@@ -186,7 +211,7 @@ class Rig:
             token, issued_s = self.bearer(team).token(self.wall())
             return Link(watcher, ProfileBook(self.at.authority, token), issued_s, self.clock)
 
-        link = await dial(self.at, self.context, make, lambda n: 0)
+        link = await dial(self.at, self.context, make, lambda addresses: 0, WAIT_S)
         self._stack.callback(link.abort)
         return link
 

@@ -1,0 +1,88 @@
+"""Tells the store, and the log once, what keeps credentials from being used; never in the way of pushes.
+
+Refusals are counted here and written together a moment later, so a thousand of them are one call. What can't be
+written is written with the next: a condition is for people to see, and nothing is decided by it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from engine.link.pool import PoolKey
+from shards.conditions import ConditionName, Conditions
+from shards.errors import StoreError
+
+LOG: Final = logging.getLogger("clarion.conditions")
+
+GATHER_S: Final = 0.5
+
+
+class ConditionLog:
+    """Tasks: 1 count what was met and what is over; 2 write it to the store (None: only to the log)."""
+
+    def __init__(self, store: Conditions | None, *, wall: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._wall = wall
+        # credentials that this process has seen work: the first time removes what an earlier process left behind
+        self._work: set[PoolKey] = set()
+        self._met: dict[ConditionName, tuple[str, int]] = {}
+        self._over: set[ConditionName] = set()
+        self._writing: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<ConditionLog {len(self._met)} met, {len(self._over)} over>"
+
+    def note(self, key: PoolKey, topic: str, reason: str) -> None:
+        """A push was refused for it."""
+        name = _name(key, topic)
+        self._over.discard(name)
+        self._met[name] = (reason, self._met.get(name, ("", 0))[1] + 1)
+        self._write_soon()
+
+    def clear(self, key: PoolKey, topic: str) -> None:
+        """It is over."""
+        name = _name(key, topic)
+        self._met.pop(name, None)
+        self._over.add(name)
+        self._write_soon()
+
+    def works(self, key: PoolKey) -> None:
+        """A push was accepted. Called for every batch, so it must cost next to nothing."""
+        if key not in self._work:
+            self._work.add(key)
+            self.clear(key, "")
+
+    def _write_soon(self) -> None:
+        if self._store is not None and self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write(self._store))
+
+    async def _write(self, store: Conditions) -> None:
+        try:
+            while self._met or self._over:
+                await asyncio.sleep(GATHER_S)
+                try:
+                    await self._write_all(store)
+                except StoreError as error:
+                    LOG.warning("conditions can't be written now: %s", error)
+        finally:
+            self._writing = None
+
+    async def _write_all(self, store: Conditions) -> None:
+        now_ms = int(self._wall() * 1000)
+        for name in tuple(self._over):
+            if await store.clear(name):
+                LOG.warning("%s can be used again", name.text())
+            self._over.discard(name)
+        for name, (reason, count) in tuple(self._met.items()):
+            if await store.note(name, reason, now_ms, count):
+                LOG.warning("%s can't be used: APNs says %s", name.text(), reason)
+            later = self._met.pop(name, None)
+            if later is not None and later[1] > count:
+                # met again while this was written
+                self._met[name] = (later[0], later[1] - count)
+
+
+def _name(key: PoolKey, topic: str) -> ConditionName:
+    return ConditionName(key.environment, key.team_id, key.key_id, topic)

@@ -1,0 +1,201 @@
+"""The shards that this worker holds, each by a lease in Redis.
+
+Theory of operation. Workers of all hosts are *members*: each announces itself a few times within the term of a lease,
+and learns who else lives. From that list every member computes the same division of the shards (`policy.assignment`).
+A shard that is now somebody else's is released as soon as no claim on it is in hand; one that is now ours is acquired
+when it is free or its lease has lapsed, and what earlier holders had claimed on it is given back. A worker that its
+supervisor started again has the name of the one that died, and takes its shards back at once.
+
+    ASSIGNED ──acquired──▶ HELD ──assigned to another, or in doubt──▶ YIELDING ──no claim in hand──▶ released
+       ▲                    │                                            │
+       └────────────────────┴───────────── another holder ───────────────┘
+
+*May this worker send?* Only as long as the last renewal that Redis has answered still holds, by this machine's
+monotonic clock, which also counts the time for which the process was stopped. After that the shards may be another's,
+and so nothing is sent until a renewal tells. What turns out to be lost is dropped: it is the new holder's, and neither
+claims nor settlements of the old fence pass.
+
+A claim whose answer was lost may have moved jobs into a claim that nobody knows. Only a new holder gets those back,
+so a shard *in doubt* is yielded, to ourselves: when its other claims are settled it is acquired anew. (Not before: to
+reclaim gives back all that the old fence holds, and what is under way would be sent twice.) A claim that is still on
+its way when its shard is released is dropped on arrival for the same reason: whoever comes next gives it back.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from engine.policy.assignment import assign
+from engine.worker.hand import Hand
+from shards.errors import StoreError
+from shards.queue import Fenced, Holding, Queue
+
+LOG: Final = logging.getLogger("clarion.leases")
+
+# of a term: how often it is renewed within it, and what of it is not relied upon
+RENEWALS_PER_TERM: Final = 3
+MARGIN: Final = 0.1
+# while shards are to come or to go
+HASTE_S: Final = 0.1
+
+
+class Leases:
+    """Tasks: 1 announce and renew; 2 acquire, and reclaim; 3 yield; 4 say whether this worker may send.
+
+    ``gained`` and ``yielded`` are called with a shard that may be claimed from, and no more; ``lost`` when it is
+    another's, and so is what is in hand of it.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        shards: int,
+        member: str,
+        siblings: Sequence[str],
+        lease_s: float,
+        hand: Hand,
+        *,
+        gained: Callable[[Holding], None],
+        yielded: Callable[[Holding], None],
+        lost: Callable[[Holding], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.held: dict[int, Holding] = {}
+        self._queue = queue
+        self._shards = shards
+        self._member = member
+        self._lease_s = lease_s
+        self._hand = hand
+        self._gained = gained
+        self._yielded = yielded
+        self._lost = lost
+        self._clock = clock
+        self._yielding: set[int] = set()
+        self._doubted: set[int] = set()
+        # taken to live for one term: at the start because they start with us, and after Redis was away because whoever
+        # is back first would otherwise find itself alone, and take everything
+        self._presumed: Sequence[str] = siblings
+        self._members: Sequence[str] = siblings
+        self._valid_until_s = float("-inf")
+        self._leaving = False
+        self._wake = asyncio.Event()
+
+    def __repr__(self) -> str:
+        left_s = self._valid_until_s - self._clock()
+        return (
+            f"<Leases of {self._member}: {len(self.held)} of {self._shards} shards, "
+            f"{len(self._yielding)} yielding, good for {left_s:.1f} s>"
+        )
+
+    def may_send(self) -> bool:
+        """Whether what is in hand is certainly still ours to send."""
+        return self._clock() < self._valid_until_s
+
+    def doubt(self, shards: Iterable[int]) -> None:
+        """Redis may have moved jobs of these shards into claims that were never heard of."""
+        for shard in shards:
+            self._yield(shard)
+            self._doubted.add(shard)
+        self._wake.set()
+
+    def holds(self, holding: Holding) -> bool:
+        """Whether this is still the holding of its shard: neither lost nor given up since."""
+        return self.held.get(holding.shard) == holding
+
+    async def run(self) -> None:
+        """Returns after ``leave``."""
+        while not self._leaving:
+            self._wake.clear()
+            began_s = self._clock()
+            try:
+                pending = await self._beat()
+            except StoreError as error:
+                LOG.warning("leases can't be renewed now: %s", error)
+                self._presumed = self._members
+                pending = False
+            rest_s = HASTE_S if pending else self._lease_s / RENEWALS_PER_TERM
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(HASTE_S, rest_s - (self._clock() - began_s))):
+                    await self._wake.wait()
+
+    async def leave(self) -> None:
+        """Give everything up, so that others need not wait for the leases to lapse. Settle all claims before."""
+        self._leaving = True
+        self._wake.set()
+        try:
+            await self._queue.announce(self._member, 0)
+            if self.held:
+                await self._queue.release(list(self.held.values()))
+        except StoreError as error:
+            LOG.warning("leases are left to lapse: %s", error)
+        self.held.clear()
+
+    async def _beat(self) -> bool:
+        """One round; returns whether shards are still to come or to go."""
+        began_s = self._clock()
+        members = await self._queue.announce(self._member, self._lease_s, self._presumed)
+        self._presumed, self._members = (), members
+        for answer in await self._queue.renew(list(self.held.values()), self._member, self._lease_s):
+            if isinstance(answer, Fenced):
+                self._lose(answer.holding)
+        self._valid_until_s = began_s + self._lease_s * (1 - MARGIN)
+        mine = set(assign(self._shards, members)[self._member])
+        for shard in set(self.held) - mine:
+            self._yield(shard)
+        await self._release()
+        # not while claims of an earlier holding of ours are under way: to reclaim them would send them twice
+        coming = sorted(mine - set(self.held) - self._busy())
+        if coming:
+            await self._acquire(coming)
+        return bool(self._yielding or mine - set(self.held))
+
+    def _busy(self) -> set[int]:
+        """Shards of which claims are in hand, of this or of an earlier holding."""
+        return {claim.holding.shard for claim in self._hand.claims}
+
+    def _yield(self, shard: int) -> None:
+        holding = self.held.get(shard)
+        if holding is not None and shard not in self._yielding:
+            self._yielding.add(shard)
+            self._yielded(holding)
+
+    def _lose(self, holding: Holding) -> None:
+        LOG.warning("shard %d has another holder", holding.shard)
+        self._yield(holding.shard)
+        self._yielding.discard(holding.shard)
+        self._doubted.discard(holding.shard)
+        del self.held[holding.shard]
+        self._lost(holding)
+
+    async def _release(self) -> None:
+        free = [self.held[shard] for shard in self._yielding - self._busy()]
+        for holding, answer in zip(free, await self._queue.release(free), strict=True):
+            if isinstance(answer, Fenced):
+                self._lose(holding)
+            else:
+                self._yielding.discard(holding.shard)
+                del self.held[holding.shard]
+
+    async def _acquire(self, shards: Sequence[int]) -> None:
+        given_back = 0
+        answers = await self._queue.acquire(shards, self._member, self._lease_s)
+        acquired = [answer for answer in answers if isinstance(answer, Holding)]
+        for holding in acquired:
+            # what was in doubt is all that is left there, since the claims in hand were settled before
+            jobs = await self._queue.reclaim(holding, sent=holding.shard not in self._doubted)
+            if isinstance(jobs, Fenced):
+                continue
+            self._doubted.discard(holding.shard)
+            given_back += jobs
+            self.held[holding.shard] = holding
+            self._gained(holding)
+        if acquired:
+            LOG.info(
+                "%d jobs of earlier claims are ready again; %s holds %d shards",
+                given_back,
+                self._member,
+                len(self.held),
+            )

@@ -1,0 +1,233 @@
+"""Batches of pushes at a fixed rate, whatever becomes of them: the load of ``chaos``, a process of its own.
+
+Open loop: each batch has a time at which it is due, and leaves then, on a connection that is idle or a new one; the
+fate of earlier batches delays none. What was not accepted is not sent again, since then the rate would follow the
+gateway's health; it is only counted, by what the client can know about it:
+
+- *accepted*: answered 202 (or 207, for the items that have an id): these must arrive;
+- *refused*: answered 503 with the word that nothing was stored: these must not arrive;
+- *in doubt*: answered 503 "store-in-doubt", or the connection ended before the answer: these may arrive, or not;
+- *unsent*: no connection could be opened.
+
+The log is an append-only file of length-prefixed msgpack records, one for each batch.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from io import FileIO
+from pathlib import Path
+from typing import Final, Literal, cast
+
+import msgspec
+import uvloop
+
+from loadtest.bench.lab import device_token, payload
+
+ID_BYTES: Final = 36
+ANSWER_S: Final = 20.0
+CONNECT_S: Final = 5.0
+# different requests for each tenant, so that a tenant's devices are spread over its shards
+BODIES: Final = 8
+CONNECTIONS_MOST: Final = 400
+
+Kind = Literal["accepted", "refused", "in_doubt", "unsent"]
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """A tenant as the load sees it."""
+
+    api_key: str
+    topic: str
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What to send. ``batch`` pushes at once, ``per_s`` pushes each second."""
+
+    port: int
+    senders: Sequence[Sender]
+    seconds: float
+    per_s: int
+    batch: int
+    payload_bytes: int
+    log: str
+
+
+class Exchange(msgspec.Struct, array_like=True, frozen=True):
+    """One batch and its fate. Times are Unix seconds; ``ids`` are those accepted, 36 bytes each."""
+
+    due_s: float
+    ended_s: float
+    kind: Kind
+    pushes: int
+    ids: bytes = b""
+
+
+class _Result(msgspec.Struct):
+    id: str = ""
+
+
+class _Answer(msgspec.Struct):
+    results: list[_Result]
+
+
+class _Problem(msgspec.Struct):
+    code: str = ""
+
+
+_decode_answer: Final = msgspec.json.Decoder(_Answer).decode
+_decode_problem: Final = msgspec.json.Decoder(_Problem).decode
+
+
+def exchanges(log: Path) -> Iterator[Exchange]:
+    """What the load has written."""
+    decode = msgspec.msgpack.Decoder(Exchange).decode
+    with log.open("rb") as file:
+        while head := file.read(4):
+            yield decode(file.read(int.from_bytes(head)))
+
+
+def fates(status: int, body: bytes, pushes: int, due_s: float, ended_s: float) -> list[Exchange]:
+    """What an answer says of its batch: one exchange, or two for a batch of which a part was refused."""
+    if status in (202, 207):
+        ids = "".join(result.id for result in _decode_answer(body).results).encode()
+        accepted = len(ids) // ID_BYTES
+        parts = [Exchange(due_s, ended_s, "accepted", accepted, ids)] if accepted else []
+        if accepted < pushes:
+            parts.append(Exchange(due_s, ended_s, "refused", pushes - accepted))
+        return parts
+    if status == 503 and _decode_problem(body).code != "store-in-doubt":
+        return [Exchange(due_s, ended_s, "refused", pushes)]
+    return [Exchange(due_s, ended_s, "in_doubt", pushes)]
+
+
+class _Connection(asyncio.Protocol):
+    """A keep-alive connection with at most one batch under way."""
+
+    def __init__(self, load: "_Loader") -> None:
+        self._load = load
+        self._answer = b""
+        self._due_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports have the methods of asyncio.Transport but do not descend from it
+        self._transport = cast(asyncio.Transport, transport)
+        self._load.open += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._load.open -= 1
+        self._load.idle.discard(self)
+        if self._timer is not None:
+            self._end()
+            self._load.note([Exchange(self._due_s, time.time(), "in_doubt", self._load.batch)])
+
+    def send(self, request: bytes, due_s: float) -> None:
+        if self._transport.is_closing():
+            # ended while it was idle, and nobody has told us yet: nothing leaves
+            self._load.give_up(due_s)
+            return
+        self._due_s = due_s
+        self._timer = asyncio.get_running_loop().call_later(ANSWER_S, self._transport.abort)
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        head, end, body = self._answer.partition(b"\r\n\r\n")
+        if not end or len(body) < int(head.partition(b"Content-Length: ")[2].split(b"\r\n", 1)[0]):
+            return
+        self._answer = b""
+        self._end()
+        self._load.note(fates(int(head[9:12]), body, self._load.batch, self._due_s, time.time()))
+        if b"\r\nConnection: close" in head:
+            self._transport.close()
+        else:
+            self._load.idle.add(self)
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._load.end_one()
+
+
+class _Loader:
+    """Sends the batches when they are due."""
+
+    def __init__(self, load: Load) -> None:
+        self.batch = load.batch
+        self.idle: set[_Connection] = set()
+        self.open = 0
+        self._over = asyncio.Event()
+        self._under_way = 0
+        self._plan = load
+        self._log = FileIO(load.log, "ab")
+        self._opening: set[asyncio.Task[None]] = set()
+        self._requests = [
+            _request(sender, load.batch, load.payload_bytes) for _ in range(BODIES) for sender in load.senders
+        ]
+
+    def note(self, parts: Sequence[Exchange]) -> None:
+        for part in parts:
+            record = msgspec.msgpack.encode(part)
+            self._log.write(len(record).to_bytes(4) + record)
+
+    def end_one(self) -> None:
+        """One batch more has its fate."""
+        self._under_way -= 1
+        if not self._under_way:
+            self._over.set()
+
+    async def run(self) -> None:
+        """All batches; returns when each has its fate."""
+        plan = self._plan
+        begin_s = time.time()
+        batches = self._under_way = int(plan.seconds * plan.per_s / plan.batch)
+        for number in range(batches):
+            due_s = begin_s + number * plan.batch / plan.per_s
+            await asyncio.sleep(max(0.0, due_s - time.time()))
+            request = self._requests[number % len(self._requests)]
+            if self.idle:
+                self.idle.pop().send(request, due_s)
+            elif self.open + len(self._opening) < CONNECTIONS_MOST:
+                task = asyncio.create_task(self._send_anew(request, due_s))
+                self._opening.add(task)
+                task.add_done_callback(self._opening.discard)
+            else:
+                self.give_up(due_s)
+        await self._over.wait()
+        self._log.close()
+
+    async def _send_anew(self, request: bytes, due_s: float) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: _Connection(self), "127.0.0.1", self._plan.port
+                )
+        except OSError:
+            self.give_up(due_s)
+        else:
+            connection.send(request, due_s)
+
+    def give_up(self, due_s: float) -> None:
+        """A batch can't be sent."""
+        self.end_one()
+        self.note([Exchange(due_s, time.time(), "unsent", self.batch)])
+
+
+def _request(sender: Sender, batch: int, payload_bytes: int) -> bytes:
+    topic, body = sender.topic.encode(), payload(payload_bytes)
+    items = b",".join(
+        b'{"device_token":"%b","topic":"%b","payload":%b}' % (device_token(), topic, body)
+        for _ in range(batch)
+    )
+    head = (
+        f"POST /v1/push/batch HTTP/1.1\r\nHost: chaos\r\nAuthorization: Bearer {sender.api_key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(items) + 2}\r\n\r\n"
+    )
+    return b"%b[%b]" % (head.encode(), items)
+
+
+if __name__ == "__main__":
+    uvloop.run(_Loader(msgspec.json.decode(sys.argv[1].encode(), type=Load)).run())

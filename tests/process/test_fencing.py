@@ -1,0 +1,67 @@
+"""A worker that stands still past its lease: what it held is another's, and it neither sends nor settles any of it."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+from worker_process import Place, run, until
+
+LOAD = 2_000
+LEASE_S = 1.0
+# one answer takes a while and few streams are allowed, so that most of what the worker holds has not been sent
+SLOW = {"rtt_s": 0.05, "streams_max": 20}
+IN_HAND_MOST = 1_024
+
+
+def test_stopped_past_its_lease_a_worker_sends_and_settles_nothing_of_what_it_lost(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with Place(redis_url, tmp_path, **SLOW) as place:
+            ledger = place.simulator.ledger
+            stalled = await place.worker(lease_s=LEASE_S, in_hand_most=IN_HAND_MOST, claim_most=128)
+            pushed = await place.enqueue(place.jobs(LOAD))
+            await until(lambda: ledger.accepted_distinct > 50, lambda: stalled)
+            stalled.signal(signal.SIGSTOP)
+            # what is on the wire arrives
+            await asyncio.sleep(0.3)
+            assert place.claims() and ledger.accepted_distinct < LOAD - 500
+
+            other = await place.worker(node="other", lease_s=LEASE_S)
+            await until(lambda: not place.accepted(pushed)[0], lambda: other)
+            await place.settled(other)
+            at_stop = place.accepted(pushed)
+            # only what was in its claims is sent again, and once
+            assert at_stop[2] <= IN_HAND_MOST and at_stop[1] + at_stop[2] == LOAD
+            attempts = ledger.summary()["attempts"]
+
+            stalled.signal(signal.SIGCONT)
+            await stalled.says("has another holder")
+            await asyncio.sleep(1.0)
+            assert ledger.summary()["attempts"] == attempts, stalled
+            assert place.accepted(pushed) == at_stop
+            assert not place.queued() and not place.dead()
+
+            # it is a member again, and both go on
+            following = await place.enqueue(place.jobs(100))
+            await until(lambda: place.accepted(following) == {1: 100}, lambda: (stalled, other))
+
+    run(scenario)
+
+
+def test_the_shards_of_a_dead_host_move_after_the_lease_and_those_of_a_living_one_stay(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with Place(redis_url, tmp_path) as place:
+            first = await place.worker(lease_s=LEASE_S)
+            second = await place.worker(node="other", lease_s=LEASE_S)
+            pushed = await place.enqueue(place.jobs(200))
+            await until(lambda: place.accepted(pushed) == {1: 200}, lambda: (first, second))
+            first.signal(signal.SIGKILL)
+            await first.exit_code()
+            following = await place.enqueue(place.jobs(200))
+            await until(lambda: place.accepted(following) == {1: 200}, lambda: second)
+            assert "has another holder" not in second.log.read_text()
+
+    run(scenario)

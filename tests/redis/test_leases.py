@@ -1,0 +1,214 @@
+"""Leases on a real Redis: members divide the shards, hand them over, and lose them when they say nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import redis as redis_py
+from words import all_jobs, jobs, take
+
+from engine.worker.hand import Claim, Hand
+from engine.worker.leases import Leases
+from shards.keys import MEMBERS, shard_keys
+from shards.lanes import Lane
+from shards.queue import Batch, Fenced, Holding, Queue, Settlement, Taken
+from shards.redis import ScriptConnection
+
+SHARDS = 8
+LEASE_S = 1.0
+WAIT_S = 10.0
+
+
+class Member:
+    """A worker as far as leases go; ``stopped`` is a clock that may jump, as after SIGSTOP."""
+
+    def __init__(self, queue: Queue, name: str, siblings: list[str]) -> None:
+        self.queue = queue
+        self.hand = Hand(1_000, lambda claim: None)
+        self.open: set[int] = set()
+        self.lost: list[int] = []
+        self.late_s = 0.0
+        self.leases = Leases(
+            queue,
+            SHARDS,
+            name,
+            siblings,
+            LEASE_S,
+            self.hand,
+            gained=lambda holding: self.open.add(holding.shard),
+            yielded=lambda holding: self.open.discard(holding.shard),
+            lost=lambda holding: self.lost.append(holding.shard),
+            clock=lambda: asyncio.get_running_loop().time() + self.late_s,
+        )
+        self.task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self.task = asyncio.create_task(self.leases.run())
+
+    async def die(self) -> None:
+        """Say nothing more, as after a kill -9."""
+        assert self.task is not None
+        self.task.cancel()
+        await asyncio.wait((self.task,))
+
+    async def until_open(self, number: int) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while len(self.open) != number:
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def member(url: str, name: str, siblings: list[str] | None = None) -> AsyncIterator[Member]:
+    connection = ScriptConnection(url)
+    one = Member(Queue(connection), name, siblings or [])
+    one.start()
+    yield one
+    await one.die()
+    await connection.close()
+
+
+async def test_one_member_holds_everything_and_two_have_half_each(redis_url: str) -> None:
+    async with member(redis_url, "a") as a:
+        await a.until_open(SHARDS)
+        async with member(redis_url, "b") as b:
+            await b.until_open(SHARDS // 2)
+            await a.until_open(SHARDS // 2)
+            assert a.open.isdisjoint(b.open)
+            assert a.lost == b.lost == []
+
+
+async def test_siblings_that_start_together_do_not_take_each_others_shards_first(redis_url: str) -> None:
+    async with member(redis_url, "n/0", ["n/0", "n/1"]) as first:
+        await first.until_open(SHARDS // 2)
+        async with member(redis_url, "n/1", ["n/0", "n/1"]) as second:
+            await second.until_open(SHARDS // 2)
+            assert len(first.open) == SHARDS // 2
+            assert first.lost == []
+
+
+async def test_the_shards_of_a_member_that_says_nothing_more_go_to_the_others(redis_url: str) -> None:
+    async with member(redis_url, "a") as a, member(redis_url, "b") as b:
+        await b.until_open(SHARDS // 2)
+        await a.die()
+        await b.until_open(SHARDS)
+        assert b.lost == []
+
+
+async def test_a_member_that_leaves_hands_its_shards_over_before_its_leases_lapse(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    async with member(redis_url, "a") as a, member(redis_url, "b") as b:
+        await b.until_open(SHARDS // 2)
+        await a.leases.leave()
+        assert not any(raw.get(shard_keys(shard).lease) == b"a" for shard in range(SHARDS))
+        assert raw.zscore(MEMBERS, "a") is None
+        await b.until_open(SHARDS)
+
+
+async def test_a_member_that_is_started_again_takes_its_shards_back_at_once(redis_url: str) -> None:
+    async with member(redis_url, "a") as a:
+        await a.until_open(SHARDS)
+        await a.die()
+        async with member(redis_url, "a") as again:
+            async with asyncio.timeout(LEASE_S / 2):
+                while len(again.open) != SHARDS:
+                    await asyncio.sleep(0.01)
+
+
+async def test_a_shard_is_not_handed_over_while_claims_on_it_are_in_hand(redis_url: str) -> None:
+    async with member(redis_url, "a") as a:
+        await a.until_open(SHARDS)
+        claims = [Claim(holding, f"{holding.fence}:1", 1) for holding in a.leases.held.values()]
+        for claim in claims:
+            a.hand.take(claim)
+        async with member(redis_url, "b") as b:
+            await a.until_open(SHARDS // 2)
+            await asyncio.sleep(2 * LEASE_S)
+            assert b.open == set()
+            for claim in claims:
+                a.hand.forget(claim)
+            await b.until_open(SHARDS // 2)
+        assert a.lost == []
+
+
+async def test_a_member_that_was_stopped_past_its_lease_may_not_send_until_it_has_asked(
+    redis_url: str,
+) -> None:
+    async with member(redis_url, "a") as a:
+        await a.until_open(SHARDS)
+        assert a.leases.may_send()
+        a.late_s = LEASE_S
+        assert not a.leases.may_send()
+        # nobody has taken the shards since, so the next renewal revives them
+        async with asyncio.timeout(WAIT_S):
+            while not a.leases.may_send():
+                await asyncio.sleep(0.01)
+        assert a.lost == []
+
+
+async def test_what_another_has_taken_meanwhile_is_lost_and_can_neither_be_claimed_nor_settled(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    async with member(redis_url, "a") as a:
+        await a.until_open(SHARDS)
+        await a.queue.enqueue([Batch(0, Lane.HIGH, "t", jobs("t", 4))])
+        claimed = await take(a.queue, a.leases.held[0], 1, most=2)
+        raw.delete(shard_keys(0).lease)
+        [theirs] = await a.queue.acquire([0], "b", 60.0)
+        assert isinstance(theirs, Holding)
+        [answer] = await a.queue.claim(
+            [(claimed.holding, f"{claimed.holding.fence}:2", 2)], quantum=1, low_share=0
+        )
+        assert answer == Fenced(claimed.holding)
+        [answer] = await a.queue.settle([Settlement(claimed.holding, claimed.claim_id)])
+        assert answer == Fenced(claimed.holding)
+        async with asyncio.timeout(WAIT_S):
+            while a.lost != [0]:
+                await asyncio.sleep(0.01)
+        assert 0 not in a.leases.held
+        assert await a.queue.reclaim(theirs) == 2
+        assert all_jobs(await take(a.queue, theirs, 1)) == jobs("t", 4)
+
+
+async def test_a_shard_in_doubt_is_acquired_anew_and_what_its_lost_claim_held_is_ready_again(
+    redis_url: str,
+) -> None:
+    async with member(redis_url, "a") as a:
+        await a.until_open(SHARDS)
+        await a.queue.enqueue([Batch(3, Lane.HIGH, "t", jobs("t", 5))])
+        before = a.leases.held[3]
+        await take(a.queue, before, 1)
+        a.leases.doubt([3])
+        assert 3 not in a.open
+        await a.until_open(SHARDS)
+        assert not a.leases.holds(before)
+        assert all_jobs(await take(a.queue, a.leases.held[3], 1)) == jobs("t", 5)
+        assert a.lost == []
+
+
+async def test_only_one_of_many_that_ask_at_once_gets_the_shard(redis_url: str) -> None:
+    connections = [ScriptConnection(redis_url) for _ in range(10)]
+    answers = await asyncio.gather(
+        *(Queue(connection).acquire([0], f"m{number}", 5.0) for number, connection in enumerate(connections))
+    )
+    got = [answer for [answer] in answers if isinstance(answer, Holding)]
+    assert len(got) == 1
+    assert sum(isinstance(answer, Taken) for [answer] in answers) == 9
+    for connection in connections:
+        await connection.close()
+
+
+async def test_after_redis_was_away_the_first_one_back_does_not_take_everything(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    async with member(redis_url, "a") as a, member(redis_url, "b") as b:
+        await a.until_open(SHARDS // 2)
+        await b.until_open(SHARDS // 2)
+        # Redis away for longer than a lease: everybody's announcement and leases have lapsed when it is back
+        raw.client_pause(int(1000 * LEASE_S * 1.5))
+        raw.delete(MEMBERS)
+        await asyncio.sleep(2 * LEASE_S)
+        async with asyncio.timeout(WAIT_S):
+            while not (a.leases.may_send() and b.leases.may_send()):
+                await asyncio.sleep(0.01)
+        assert a.lost == b.lost == []
