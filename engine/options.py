@@ -35,6 +35,7 @@ class EngineOptions:
     answer_deadline_s: float = 30.0
     drain_s: float = 20.0
     lease_s: float = LEASE_S
+    dead_kept_s: float = 14 * 86_400.0
     retry: RetryOptions = field(default_factory=RetryOptions)
     links: LinkOptions = field(default_factory=LinkOptions)
 

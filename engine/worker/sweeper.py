@@ -14,12 +14,14 @@ from shards.queue import Holding, Queue
 LOG: Final = logging.getLogger("clarion.sweeper")
 
 SWEEP_S: Final = 0.5
+TRIM_S: Final = 60.0
 # bells can be lost: a connection that carries nothing but them may be dead for long before anyone notices
 WAKE_ALL_S: Final = 30.0
 
 
 class Sweeper:
-    """Tasks, twice a second: 1 promote; 2 tend the pools; 3 pulse. Now and then: 4 look at all shards."""
+    """Tasks, twice a second: 1 promote; 2 tend the pools; 3 pulse. Now and then: 4 look at all shards; 5 forget old
+    dead letters."""
 
     def __init__(
         self,
@@ -28,6 +30,7 @@ class Sweeper:
         feeder: Feeder,
         router: Router,
         answer_deadline_s: float,
+        dead_kept_s: float,
         pulse: Callable[[], None],
     ) -> None:
         self._queue = queue
@@ -35,10 +38,11 @@ class Sweeper:
         self._feeder = feeder
         self._router = router
         self._answer_deadline_s = answer_deadline_s
+        self._dead_kept_s = dead_kept_s
         self._pulse = pulse
 
     async def run(self) -> None:
-        woken_s = time.monotonic()
+        woken_s = trimmed_s = time.monotonic()
         while True:
             self._pulse()
             if time.monotonic() - woken_s >= WAKE_ALL_S:
@@ -48,8 +52,13 @@ class Sweeper:
                 pool.tend(self._answer_deadline_s)
             try:
                 await self._promote()
+                if time.monotonic() - trimmed_s >= TRIM_S:
+                    trimmed_s = time.monotonic()
+                    await self._queue.trim_dead(
+                        list(self._held), int(1000 * (time.time() - self._dead_kept_s))
+                    )
             except StoreError as error:
-                LOG.warning("due retries wait for Redis: %s", error)
+                LOG.warning("due retries and old dead letters wait for Redis: %s", error)
             self._feeder.stir()
             await asyncio.sleep(SWEEP_S)
 

@@ -180,7 +180,15 @@ class _Worker:
             Queue(claiming), hand, router, fates, options, is_ours=leases.holds, doubted=leases.doubt
         )
         bells = Bells(options.redis_url, leases.held, feeder)
-        sweeper = Sweeper(Queue(keeping), leases.held, feeder, router, options.answer_deadline_s, self._pulse)
+        sweeper = Sweeper(
+            Queue(keeping),
+            leases.held,
+            feeder,
+            router,
+            options.answer_deadline_s,
+            options.dead_kept_s,
+            self._pulse,
+        )
         gc.freeze()
         feeding = asyncio.create_task(feeder.run())
         background = [

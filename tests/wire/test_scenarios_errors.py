@@ -55,6 +55,7 @@ def test_s28_too_many_requests_for_a_device_delay_that_device_only() -> None:
             pool = await rig.warm_pool()
             await rig.simulator.play("S28")
             busy, delayed = rig.push(pool, 3, device_token=b"dead01")
+            await until(lambda: busy.left == 0, lambda: pool)
             claim, pushed = rig.push(pool, 100)
             await until(lambda: not rig.hand.jobs, lambda: pool)
             assert retried(busy) == delayed and rig.times_tried(delayed) == {1}
