@@ -112,9 +112,7 @@ def _workers(store: StoreParams, params: EngineParams, redis_url: str) -> list[R
     ]
 
 
-def _work(
-    options: EngineOptions, master_key: bytes, workers: int, node: str, context: ChildContext
-) -> int:
+def _work(options: EngineOptions, master_key: bytes, workers: int, node: str, context: ChildContext) -> int:
     return run_worker(
         options,
         master_key,

@@ -13,7 +13,6 @@ hand is only so big, and a few tenants whose links are down must not fill it.
 import asyncio
 import logging
 import random
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -21,7 +20,6 @@ from typing import Final, NamedTuple, Protocol
 
 from engine.apns.bearer import Bearer, must_move
 from engine.apns.headers import Held, ProfileBook
-from engine.link.dial import Endpoint
 from engine.link.errors import DialError
 from engine.link.host import Host
 from engine.link.link import Link, Outcomes, Phase
@@ -57,13 +55,12 @@ class Receiver(Protocol):
 
 
 class Pool:
-    """Links to ``at`` that speak for one credential."""
+    """Links to a host, which it shares with other pools, that speak for one credential."""
 
     def __init__(
         self,
         key: PoolKey,
-        at: Endpoint,
-        context: ssl.SSLContext,
+        host: Host,
         bearer: Bearer,
         receiver: Receiver,
         options: LinkOptions,
@@ -72,14 +69,12 @@ class Pool:
         wall: Callable[[], float] = time.time,
         draw: Callable[[int], int] = random.randrange,
         may_send: Callable[[], bool] = lambda: True,
-        host: Host | None = None,
     ) -> None:
         self.key = key
         self.pauses = Pauses(options.pause)
         self.links: list[Link] = []
         self.backlog: deque[Held] = deque()
-        # pools of one endpoint should share one: without it, this pool keeps the host's limits for itself alone
-        self._host = host or Host(at, context, options, clock=clock, draw=draw)
+        self._host = host
         self._bearer = bearer
         self._receiver = receiver
         self._options = options

@@ -1,12 +1,11 @@
 """Which pool a tenant's jobs go to: tenant → credential → pool, with the pools of this worker."""
 
 import logging
-import ssl
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from engine.apns.bearer import Bearer, KeyFileError, load_p8
-from engine.link.dial import Endpoint
+from engine.link.host import Host
 from engine.link.pool import Pool, PoolKey
 from engine.policy.links import LinkOptions
 from engine.policy.verdict import BURY_IN_DOUBT
@@ -31,16 +30,14 @@ class Router:
         self,
         directory: Directory,
         vault: Vault,
-        endpoints: dict[str, Endpoint],
-        context: ssl.SSLContext,
+        hosts: dict[str, Host],
         receiver: Fates,
         options: LinkOptions,
         may_send: Callable[[], bool],
     ) -> None:
         self._directory = directory
         self._vault = vault
-        self._endpoints = endpoints
-        self._context = context
+        self._hosts = hosts
         self._receiver = receiver
         self._options = options
         self._may_send = may_send
@@ -68,8 +65,7 @@ class Router:
         if pool is None:
             pool = self._pools[key] = Pool(
                 key,
-                self._endpoints[environment],
-                self._context,
+                self._hosts[environment],
                 bearer,
                 self._receiver,
                 self._options,

@@ -9,13 +9,13 @@ import asyncio
 import gc
 import logging
 import signal
-import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import uvloop
 
 from engine.link.dial import endpoint, tls_context
+from engine.link.host import Host
 from engine.options import EngineOptions
 from engine.worker.bells import Bells
 from engine.worker.fates import Fates
@@ -164,18 +164,7 @@ class _Worker:
             yielded=yielded,
             lost=lost,
         )
-        router = Router(
-            directory,
-            self._vault,
-            {
-                Environment.PRODUCTION: endpoint(options.apns_production_url),
-                Environment.SANDBOX: endpoint(options.apns_sandbox_url),
-            },
-            _context(options),
-            fates,
-            options.links,
-            leases.may_send,
-        )
+        router = Router(directory, self._vault, _hosts(options), fates, options.links, leases.may_send)
         feeder = Feeder(
             Queue(claiming), hand, router, fates, options, is_ours=leases.holds, doubted=leases.doubt
         )
@@ -229,8 +218,13 @@ class _Worker:
             LOG.warning("%d jobs were not answered in time and are given back", hand.jobs)
 
 
-def _context(options: EngineOptions) -> ssl.SSLContext:
-    return tls_context(options.apns_ca_file)
+def _hosts(options: EngineOptions) -> dict[str, Host]:
+    context = tls_context(options.apns_ca_file)
+    urls = {
+        Environment.PRODUCTION: options.apns_production_url,
+        Environment.SANDBOX: options.apns_sandbox_url,
+    }
+    return {name.value: Host(endpoint(url), context, options.links) for name, url in urls.items()}
 
 
 async def _give_back(router: Router, fates: Fates, hand: Hand) -> None:

@@ -153,16 +153,15 @@ class Rig:
         """A pool that is tended every 10 ms, as a worker does twice a second."""
         bearer = self.bearer(team)
         made = self.teams[team]
+        link_options = LinkOptions(**{"apart_s": 0.02, "full_s": 0.02, "redial_first_s": 0.05, **options})
         pool = Pool(
             PoolKey("production", made.team_id, made.key_id, bearer.fingerprint),
-            at or self.at,
-            self.context,
+            host or Host(at or self.at, self.context, link_options, clock=self.clock),
             bearer,
             self.fates,
-            LinkOptions(**{"apart_s": 0.02, "full_s": 0.02, "redial_first_s": 0.05, **options}),
+            link_options,
             clock=self.clock,
             wall=self.wall,
-            host=host,
         )
         self.pools.append(pool)
         self._tend(pool)
