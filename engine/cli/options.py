@@ -16,6 +16,7 @@ from engine.options import PRODUCTION_URL, SANDBOX_URL, EngineOptions
 from engine.policy.links import LinkOptions
 from engine.policy.retry import RetryOptions
 from ingest.options import IngestOptions
+from shards.private_conf import Fsync
 from shards.vault import decode_master_key, read_master_key
 
 _STORE: Final = Group("Store")
@@ -39,6 +40,9 @@ class StoreParams:
 
     redis_url: Annotated[str | None, Parameter(group=_STORE)] = None
     "redis://, rediss:// or unix:// URL. Without one, Clarion runs a private redis-server in the data directory."
+
+    redis_fsync: Annotated[Fsync, Parameter(group=_STORE)] = "everysec"
+    "When the private redis-server flushes to disk: always loses nothing in a crash, everysec costs less."
 
     data_dir: Annotated[Path, Parameter(group=_STORE)] = DATA_DIR
     "Directory of the master key and of the private redis-server."

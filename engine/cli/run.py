@@ -87,7 +87,7 @@ def _redis(store: StoreParams) -> tuple[list[Row], str, Callable[[], None]]:
     """The rows for Redis (none when there is an URL), its URL, and what to call in the end."""
     if store.redis_url is not None:
         return [], store.redis_url, lambda: None
-    server = prepare(store.data_dir)
+    server = prepare(store.data_dir, store.redis_fsync)
     row = Row(name="redis", stage=REDIS_STAGE, argv=server.argv, ready=server.ready, grace_s=REDIS_STOP_S)
     return [row], server.url, server.release
 

@@ -91,7 +91,9 @@ _REASONS: Final[dict[str, tuple[_Row, _Row]]] = {
     "toomanyprovidertokenupdates": (_LINK, _LINK),  # 429: the connection stays silent afterwards
     "toomanyrequests": (_DEVICE, _DEVICE),
     "internalservererror": (_APNS, _APNS),
-    "serviceunavailable": (_LINK, _LINK),
+    # one of them says nothing about its connection, and to dial anew for each would stop a gateway that gets a few;
+    # many in a row are what `policy.links` replaces a link for
+    "serviceunavailable": (_APNS, _APNS),
     "shutdown": (_LINK, _LINK),
 }
 

@@ -42,8 +42,8 @@ LISTED = [
     (429, "TooManyProviderTokenUpdates", WAIT, LINK),
     (429, "TooManyRequests", WAIT, DEVICE),
     (500, "InternalServerError", WAIT, APNS),
-    (503, "ServiceUnavailable", WAIT, LINK),
-    (503, "Service Unavailable", WAIT, LINK),  # as the page on broadcast errors prints it
+    (503, "ServiceUnavailable", WAIT, APNS),
+    (503, "Service Unavailable", WAIT, APNS),  # as the page on broadcast errors prints it
     (503, "Shutdown", WAIT, LINK),
     # on broadcast channels, which this gateway does not send to: by their status
     (400, "FeatureNotEnabled", BURY, PUSH),
