@@ -112,6 +112,15 @@ def _by_status(status: int) -> _Row:
             return _APNS if status >= 500 else _BURY
 
 
+def condemns(verdict: Verdict, link_is_proved: bool) -> bool:
+    """Whether the link takes no more pushes after this verdict on one of them.
+
+    A link that begins with 5xx is not tried further: while APNs is unavailable little should be sent, at the pace at
+    which links are dialled.
+    """
+    return verdict.scope is Scope.LINK or (verdict.scope is Scope.APNS and not link_is_proved)
+
+
 def judge(outcome: Outcome, resent: bool = False, in_doubt: str = "resend") -> Verdict:
     """The verdict on anything but an accepted push.
 

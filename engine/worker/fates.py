@@ -15,7 +15,7 @@ from engine.link.link import Link, Outcomes
 from engine.link.pool import Pool
 from engine.policy.pause import WHOLE
 from engine.policy.retry import GiveUp, RetryOptions, WaitUntil, retry
-from engine.policy.verdict import Fate, Scope, Verdict, judge
+from engine.policy.verdict import Fate, Scope, Verdict, condemns, judge
 from engine.worker.conditions import ConditionLog
 from engine.worker.hand import Hand, HeldRun
 from shards.job import Job, encode_job
@@ -69,7 +69,7 @@ class Fates:
             resent = job.id in run.claim.resent or WHOLE in pool.pauses
             in_doubt = "bury" if run.tenant in self.bury_in_doubt else "resend"
             verdict = judge(outcome, resent, in_doubt)
-            if verdict.scope is Scope.LINK and link.usable:
+            if link.usable and condemns(verdict, link.proved):
                 LOG.warning("a link is replaced after %s: %r", verdict.reason, pool)
                 link.retire()
             match verdict.fate:

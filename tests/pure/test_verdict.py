@@ -3,7 +3,7 @@
 import pytest
 
 from engine.apns.outcomes import Certainty, Lost, Refused
-from engine.policy.verdict import Fate, Scope, Verdict, judge
+from engine.policy.verdict import Fate, Scope, Verdict, condemns, judge
 
 BURY, TOKEN, WAIT, RESEND, HOLD = Fate.BURY, Fate.BURY_TOKEN, Fate.WAIT, Fate.RESEND, Fate.HOLD
 PUSH, DEVICE, APNS, LINK = Scope.PUSH, Scope.DEVICE, Scope.APNS, Scope.LINK
@@ -56,6 +56,22 @@ LISTED = [
     (400, "CannotCreateChannelConfig", BURY, PUSH),
     (403, "TopicMismatch", HOLD, TOPIC),
 ]
+
+
+@pytest.mark.parametrize(
+    ("scope", "proved", "condemned"),
+    [
+        (LINK, True, True),
+        (LINK, False, True),
+        (APNS, True, False),
+        (APNS, False, True),
+        (DEVICE, False, False),
+    ],
+)
+def test_a_link_is_condemned_for_its_own_faults_and_for_beginning_with_those_of_apns(
+    scope: Scope, proved: bool, condemned: bool
+) -> None:
+    assert condemns(Verdict(WAIT, "x", scope), proved) is condemned
 
 
 @pytest.mark.parametrize(("status", "reason", "fate", "scope"), LISTED)
