@@ -16,7 +16,7 @@ LOG: Final = logging.getLogger("clarion.sweeper")
 SWEEP_S: Final = 0.5
 TRIM_S: Final = 60.0
 # bells can be lost: a connection that carries nothing but them may be dead for long before anyone notices
-WAKE_ALL_S: Final = 30.0
+WAKE_ALL_S: Final = 10.0
 
 
 class Sweeper:
