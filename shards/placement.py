@@ -19,11 +19,3 @@ def base_shard(tenant: str, shards: int) -> int:
 def device_shard(base: int, device_token: bytes, spread: int, shards: int) -> int:
     """The shard of one device, given its tenant's base shard; always the same for the same device."""
     return (base + crc32(device_token) % spread) % shards
-
-
-def worker_of(shard: int, workers: int) -> int:
-    """The worker, in ``range(workers)``, that serves a shard.
-
-    Neighbouring shards go to different workers, so that a tenant with a spread of two or more uses two CPUs.
-    """
-    return shard % workers

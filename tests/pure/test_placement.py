@@ -1,11 +1,10 @@
 """Where jobs stand: stable for ever, spread evenly, and no further than a tenant's spread."""
 
 from collections import Counter
-from itertools import pairwise
 
 import pytest
 
-from shards.placement import base_shard, device_shard, worker_of
+from shards.placement import base_shard, device_shard
 
 TOKENS = [f"{number:064x}".encode() for number in range(4_000)]
 
@@ -46,13 +45,3 @@ def test_tenants_are_spread_evenly() -> None:
     counts = Counter(base_shard(f"tenant-{number}", 16) for number in range(4_000))
     assert len(counts) == 16
     assert max(counts.values()) < 1.25 * 4_000 / 16
-
-
-@pytest.mark.parametrize("workers", [1, 2, 3, 8])
-def test_every_shard_has_a_worker_and_neighbours_have_different_ones(workers: int) -> None:
-    served = [worker_of(shard, workers) for shard in range(64)]
-    assert set(served) == set(range(workers))
-    if workers > 1:
-        assert all(left != right for left, right in pairwise(served))
-    # no worker has more than one shard above its part
-    assert max(Counter(served).values()) - min(Counter(served).values()) <= 1
