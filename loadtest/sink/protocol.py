@@ -22,8 +22,8 @@ END_STREAM = ACK = 0x1
 MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 0x3, 0x4
 
 # length 1, HEADERS, END_STREAM | END_HEADERS; the stream id follows, then the header block
-_ANSWER_HEAD = b"\x00\x00\x01\x01\x05"
-_STATUS_200 = b"\x88"
+ANSWER_HEAD = b"\x00\x00\x01\x01\x05"
+STATUS_200 = b"\x88"
 _SETTINGS_ACK = b"\x00\x00\x00\x04\x01\x00\x00\x00\x00"
 
 
@@ -42,18 +42,30 @@ def window_update(increment: int) -> bytes:
     return b"\x00\x00\x04\x08\x00\x00\x00\x00\x00" + increment.to_bytes(4)
 
 
-class SinkProtocol(asyncio.Protocol):
-    """One connection. Tells `counted` the number of pushes answered, once per batch that had any."""
+class FrameProtocol(asyncio.Protocol):
+    """One connection: greets, reads frames, acknowledges, returns the window, and writes once for each read.
 
-    def __init__(self, streams: int, counted: Callable[[int], None]) -> None:
+    What a push is answered, and what is kept of it, is for `_headers`, `_end_stream` and `_batch_read` to say.
+    """
+
+    def __init__(self, streams: int) -> None:
         self._greeting = greeting(streams)
-        self._counted = counted
         self._transport: asyncio.Transport | None = None
         self._rest = b""
         self._is_greeted = False
 
     def __repr__(self) -> str:
-        return f"<SinkProtocol {'open' if self._transport is not None else 'closed'} rest={len(self._rest)}>"
+        state = "open" if self._transport is not None else "closed"
+        return f"<{type(self).__name__} {state} rest={len(self._rest)}>"
+
+    def _headers(self, data: bytes, position: int, following: int) -> None:
+        """A HEADERS frame stands at `data[position:following]`."""
+
+    def _end_stream(self, stream: bytes, out: list[bytes]) -> None:
+        """A push is whole; `stream` is its id as four bytes, and its answer goes to `out`."""
+
+    def _batch_read(self) -> None:
+        """All frames of one read have been looked at, and nothing is written yet."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of asyncio.Transport but do not descend from it.
@@ -81,7 +93,7 @@ class SinkProtocol(asyncio.Protocol):
             position = len(PREFACE)
         out: list[bytes] = []
         end = len(data)
-        pushes = used_bytes = 0
+        used_bytes = 0
         is_over = False
         while end - position >= 9:
             length = data[position] << 16 | data[position + 1] << 8 | data[position + 2]
@@ -91,10 +103,11 @@ class SinkProtocol(asyncio.Protocol):
             kind = data[position + 3]
             if kind == DATA:
                 used_bytes += length
+            elif kind == HEADERS:
+                self._headers(data, position, following)
             if kind in (DATA, HEADERS):
                 if data[position + 4] & END_STREAM:
-                    pushes += 1
-                    out.append(_ANSWER_HEAD + data[position + 5 : position + 9] + _STATUS_200)
+                    self._end_stream(data[position + 5 : position + 9], out)
             elif kind == SETTINGS and not data[position + 4] & ACK:
                 out.append(_SETTINGS_ACK)
             elif kind == PING and not data[position + 4] & ACK:
@@ -103,8 +116,7 @@ class SinkProtocol(asyncio.Protocol):
                 is_over = True
             position = following
         self._rest = data[position:]
-        if pushes:
-            self._counted(pushes)
+        self._batch_read()
         if used_bytes:
             out.append(window_update(used_bytes))
         if out:
@@ -112,3 +124,21 @@ class SinkProtocol(asyncio.Protocol):
         if is_over:
             # Everything that came before the client's GOAWAY is answered; it will send no more.
             transport.close()
+
+
+class SinkProtocol(FrameProtocol):
+    """Says yes. Tells `counted` the number of pushes answered, once per batch that had any."""
+
+    def __init__(self, streams: int, counted: Callable[[int], None]) -> None:
+        super().__init__(streams)
+        self._counted = counted
+        self._pushes = 0
+
+    def _end_stream(self, stream: bytes, out: list[bytes]) -> None:
+        self._pushes += 1
+        out.append(ANSWER_HEAD + stream + STATUS_200)
+
+    def _batch_read(self) -> None:
+        if self._pushes:
+            self._counted(self._pushes)
+            self._pushes = 0

@@ -17,30 +17,18 @@ The record is an append-only file, one piece for each read: time (Unix seconds, 
 number of ids, then the ids of 36 bytes each. `pieces` reads it.
 """
 
-import asyncio
 import re
 import struct
 import time
 from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from hpack import Decoder
 from hpack.exceptions import HPACKError
 
-from loadtest.sink.protocol import (
-    ACK,
-    DATA,
-    END_STREAM,
-    GOAWAY,
-    HEADERS,
-    PING,
-    PREFACE,
-    SETTINGS,
-    greeting,
-    window_update,
-)
+from loadtest.sink.protocol import ANSWER_HEAD, END_STREAM, STATUS_200, FrameProtocol
 
 ID_BYTES: Final = 36
 # blocks of each connection that hpack reads too: the first of every profile is among them, and many cached ones
@@ -49,10 +37,8 @@ COMPARED: Final = 64
 _PIECE: Final = struct.Struct("<dII")
 _END_HEADERS: Final = 0x4
 _ID_AT_END: Final = re.compile(rb"\x24([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
-_ACCEPTED: Final = (b"\x00\x00\x01\x01\x05", b"\x88")
 # :status 503, a literal with the name of static entry 8, and the body that Apple would send
 _BODY_503: Final = b'{"reason":"ServiceUnavailable"}'
-_SETTINGS_ACK: Final = b"\x00\x00\x00\x04\x01\x00\x00\x00\x00"
 
 
 class Piece(NamedTuple):
@@ -111,17 +97,15 @@ class Recorder:
         self._file.close()
 
 
-class RecordingProtocol(asyncio.Protocol):
+class RecordingProtocol(FrameProtocol):
     """One connection."""
 
     def __init__(self, recorder: Recorder, streams: int) -> None:
+        super().__init__(streams)
         self._recorder = recorder
-        self._greeting = greeting(streams)
-        self._transport: asyncio.Transport | None = None
-        self._rest = b""
-        self._is_greeted = False
         # of streams whose headers came and whose end did not
         self._ids: dict[bytes, bytes] = {}
+        self._accepted: list[bytes] = []
         self._decoder = Decoder()
         self._to_compare = COMPARED
         recorder.connections += 1
@@ -130,65 +114,13 @@ class RecordingProtocol(asyncio.Protocol):
     def __repr__(self) -> str:
         return f"<RecordingProtocol {self._number}, {len(self._ids)} streams half read>"
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have the methods of asyncio.Transport but do not descend from it
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(self._greeting)
+    def _headers(self, data: bytes, position: int, following: int) -> None:
+        self._ids[data[position + 5 : position + 9]] = self._read_id(data, position, following)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-
-    def data_received(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is None:
-            return
-        data = self._rest + data if self._rest else data
-        position = 0
-        if not self._is_greeted:
-            if len(data) < len(PREFACE):
-                self._rest = data
-                return
-            if not data.startswith(PREFACE):
-                transport.abort()
-                return
-            self._is_greeted = True
-            position = len(PREFACE)
-        out: list[bytes] = []
-        accepted: list[bytes] = []
-        end = len(data)
-        used_bytes = 0
-        is_over = False
-        while end - position >= 9:
-            length = data[position] << 16 | data[position + 1] << 8 | data[position + 2]
-            following = position + 9 + length
-            if following > end:
-                break
-            kind = data[position + 3]
-            if kind == HEADERS:
-                stream = data[position + 5 : position + 9]
-                self._ids[stream] = self._read_id(data, position, following)
-                if data[position + 4] & END_STREAM:
-                    self._answer(stream, accepted, out)
-            elif kind == DATA:
-                used_bytes += length
-                if data[position + 4] & END_STREAM:
-                    self._answer(data[position + 5 : position + 9], accepted, out)
-            elif kind == SETTINGS and not data[position + 4] & ACK:
-                out.append(_SETTINGS_ACK)
-            elif kind == PING and not data[position + 4] & ACK:
-                out.append(b"\x00\x00\x08\x06\x01\x00\x00\x00\x00" + data[position + 9 : following])
-            elif kind == GOAWAY:
-                is_over = True
-            position = following
-        self._rest = data[position:]
-        if accepted:
-            self._recorder.write(self._number, accepted)
-        if used_bytes:
-            out.append(window_update(used_bytes))
-        if out:
-            transport.write(b"".join(out))
-        if is_over:
-            transport.close()
+    def _batch_read(self) -> None:
+        if self._accepted:
+            self._recorder.write(self._number, self._accepted)
+            self._accepted = []
 
     def _read_id(self, data: bytes, position: int, following: int) -> bytes:
         """The apns-id of a header block; empty, and counted as misread, where there is none to be found."""
@@ -213,7 +145,7 @@ class RecordingProtocol(asyncio.Protocol):
         if not scanned or ids != [scanned]:
             self._recorder.misread += 1
 
-    def _answer(self, stream: bytes, accepted: list[bytes], out: list[bytes]) -> None:
+    def _end_stream(self, stream: bytes, out: list[bytes]) -> None:
         recorder = self._recorder
         apns_id = self._ids.pop(stream, b"")
         recorder.requests += 1
@@ -226,5 +158,5 @@ class RecordingProtocol(asyncio.Protocol):
             out.append(len(_BODY_503).to_bytes(3) + b"\x00\x01" + stream + _BODY_503)
         else:
             if apns_id:
-                accepted.append(apns_id)
-            out.append(_ACCEPTED[0] + stream + _ACCEPTED[1])
+                self._accepted.append(apns_id)
+            out.append(ANSWER_HEAD + stream + STATUS_200)
