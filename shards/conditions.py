@@ -1,32 +1,53 @@
-"""Conditions: what keeps a credential, or a topic of one, from being used, until its tenant puts it right.
+"""Conditions: what holds up a credential, a topic of one, or a flow, until its tenant puts it right.
 
 They are few (bounded), written seldom and read by people: one hash for all shards, a JSON record each. Workers note
 the same condition independently; the first one that does so raised it, and the first one that clears it removes it.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from shards import keys
+from shards.environment import Environment
+from shards.flow import environment_of, tenant_of
 from shards.redis import script, store_errors
+from shards.tenant import Tenant
 
 CONDITIONS_MOST: Final = 1_000
 
+# in place of a team: those have 10 capital letters and digits, and the team of a certificate may be ""
+_TENANT: Final = "tenant"
 _NOTE: Final = script("note")
 
 
 class ConditionName(NamedTuple):
-    """``topic`` is "" for the credential with all its topics."""
+    """Of a credential, with ``topic`` "" for all its topics; or of a ``tenant`` in one environment, a flow."""
 
     environment: str
-    team_id: str
-    key_id: str
+    team_id: str = ""
+    key_id: str = ""
     topic: str = ""
+    tenant: str = ""
+
+    @classmethod
+    def of_flow(cls, flow: str) -> "ConditionName":
+        return cls(environment_of(flow), tenant=tenant_of(flow))
+
+    @classmethod
+    def read(cls, text: str) -> "ConditionName":
+        environment, team_id, key_id, topic = text.split("/", 3)
+        if team_id == _TENANT:
+            return cls(environment, tenant=key_id)
+        return cls(environment, team_id, key_id, topic)
 
     def text(self) -> str:
-        return "/".join(self)
+        """How it is stored. A flow's has its tenant in place of a key."""
+        if self.tenant:
+            return f"{self.environment}/{_TENANT}/{self.tenant}/"
+        return "/".join((self.environment, self.team_id, self.key_id, self.topic))
 
 
 class Condition(NamedTuple):
@@ -37,6 +58,34 @@ class Condition(NamedTuple):
     since_ms: int
     seen_ms: int
     refusals: int
+
+    def concerns(self, tenant: Tenant) -> bool:
+        """Whether it holds up this tenant."""
+        name = self.name
+        if name.tenant:
+            return name.tenant == tenant.id
+        credentials = {(each.team_id, each.known_as) for each in tenant.credentials}
+        return (name.team_id, name.key_id) in credentials and (
+            not name.topic or not tenant.topics or name.topic in tenant.topics
+        )
+
+    def sentence(self) -> str:
+        """What a person is told, without the tenant's name."""
+        environment, _, key_id, topic, tenant = self.name
+        since, times = _clock(self.since_ms), f"{self.refusals} times, last {_clock(self.seen_ms)}"
+        if tenant:
+            others = " or ".join(each for each in Environment if each != environment)
+            return (
+                f"slowed down in {environment} since {since}: APNs refuses most of its device tokens there as "
+                f"{self.reason} ({times}); they may be tokens of {others}, so they are not reported dead. "
+                "A few pushes a second go on, and all do when most tokens are good, or after any change to the tenant"
+            )
+        # a key by its id, a certificate by its name
+        what = f"topic {topic} of credential {key_id}" if topic else f"credential {key_id}"
+        return (
+            f"paused since {since}: APNs says {self.reason} to {what} in {environment} ({times}); "
+            "one push tries again now and then"
+        )
 
 
 class _Record(msgspec.Struct):
@@ -77,6 +126,10 @@ def decode_conditions(records: Mapping[bytes, bytes]) -> list[Condition]:
     for name, record in records.items():
         # Lua's cjson writes what it was given as text: numbers are read out of strings
         read = msgspec.json.decode(record, type=_Record, strict=False)
-        place = ConditionName(*name.decode().split("/", 3))
+        place = ConditionName.read(name.decode())
         found.append(Condition(place, read.reason, read.since_ms, read.seen_ms, read.count))
     return found
+
+
+def _clock(ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(ms / 1000))

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from shards.errors import NotFound, StoreRefused
+from shards.flow import flow_of
 from shards.job import Job, decode_job, encode_job
 from shards.keys import ShardKeys, shard_keys
 from shards.lanes import Lane
@@ -106,11 +107,15 @@ class DeadLetters:
             keys = shard_keys(letter.shard)
             lane = Lane(letter.lane)
             job = encode_job(msgspec.structs.replace(letter.job, attempts=0))
+            flow = flow_of(letter.tenant, letter.job.environment)
             calls.append(
                 Call(
                     _REPLAY,
-                    (keys.dead, keys.ring(lane), keys.ready(lane, letter.tenant), *_woken(keys), keys.deaths),
-                    [letter.entry, letter.tenant, job, letter.job.id],
+                    (
+                        *(keys.dead, keys.ring(lane), keys.ready(lane, flow), *_woken(keys)),
+                        *(keys.deaths, keys.depth),
+                    ),
+                    [letter.entry, flow, job, letter.job.id],
                 )
             )
         answers: list[Any] = []
@@ -145,7 +150,7 @@ class DeadLetters:
 
 
 def _woken(keys: ShardKeys) -> tuple[str, str]:
-    return keys.asleep, keys.bell
+    return keys.unrung, keys.bell
 
 
 def _read(shard: int, entry: str, fields: dict[bytes, bytes]) -> DeadLetter:

@@ -8,14 +8,15 @@ caller with wrong keys costs no round trip each and pushes nobody out of memory.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from shards import keys
+from shards.api_key import ApiKey, hash_api_key
 from shards.conditions import Conditions
 from shards.errors import StoreError
 from shards.redis import listening
-from shards.tenant import Tenant, hash_api_key
+from shards.tenant import Tenant
 from shards.tenants import Tenants
 
 LOG: Final = logging.getLogger("clarion.directory")
@@ -33,7 +34,7 @@ class Directory:
         self._tenants = tenants
         self._on_change = on_change
         self._by_id: dict[str, Tenant] = {}
-        self._by_secret: dict[str, str] = {}
+        self._by_secret: dict[str, ApiKey] = {}
         self._unknown: set[str] = set()
         self._changes = 0
 
@@ -60,23 +61,34 @@ class Directory:
                 self._by_id[tenant_id] = found
         return found
 
-    async def by_api_key(self, secret: str) -> Tenant | None:
-        """The tenant whose API key this is, or None for a key that is nobody's. Raises the store's errors."""
+    async def learn(self, tenant_ids: Iterable[str]) -> None:
+        """Have these tenants in memory, unless they change meanwhile. Raises the store's errors."""
+        missing = [tenant_id for tenant_id in tenant_ids if tenant_id not in self._by_id]
+        changes = self._changes
+        found = await self._tenants.some(missing)
+        if changes == self._changes:
+            self._by_id.update((tenant.id, tenant) for tenant in found)
+
+    async def by_api_key(self, secret: str) -> tuple[Tenant, ApiKey] | None:
+        """The tenant whose API key this is, and what is kept of the key; None for a key that is nobody's.
+
+        Whether the key is good for what it is shown for is the caller's to ask. Raises the store's errors, and
+        NotFound for a key that has outlived its tenant.
+        """
         if secret in self._unknown:
             return None
-        tenant_id = self._by_secret.get(secret)
-        if tenant_id is None:
+        key = self._by_secret.get(secret)
+        if key is None:
             changes = self._changes
-            record = await self._tenants.api_key(hash_api_key(secret))
+            key = await self._tenants.api_key(hash_api_key(secret))
             still_true = changes == self._changes
-            if record is None:
+            if key is None:
                 if still_true:
                     self._remember_unknown(secret)
                 return None
-            tenant_id = record.tenant
             if still_true:
-                self._by_secret[secret] = tenant_id
-        return await self.tenant(tenant_id)
+                self._by_secret[secret] = key
+        return await self.tenant(key.tenant), key
 
     def _remember_unknown(self, secret: str) -> None:
         if len(self._unknown) >= UNKNOWN_MOST:

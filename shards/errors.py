@@ -32,7 +32,12 @@ class StoreRefused(StoreError):
 
 
 class NotFound(StoreError):
-    """There is no record by that name."""
+    """There is no record by that name, as ``what`` says; ``see`` is the command that shows those that exist."""
+
+    def __init__(self, what: str, see: str = "") -> None:
+        super().__init__(f"{what}; 'clarion {see}' shows those that exist" if see else what)
+        self.what = what
+        self.see = see
 
 
 class AlreadyExists(StoreError):

@@ -12,7 +12,7 @@ prctl(2). What that page says in its notes, and what follows from it here:
   start it from the main one.
 
 Only Linux has it. Elsewhere the call does nothing, and a parent that is killed with SIGKILL leaves
-its foreign children behind; `shards.private_server` therefore also ends leftovers at the next start.
+its foreign children behind; `shards.private_redis.server` therefore also ends leftovers at the next start.
 """
 
 from __future__ import annotations

@@ -16,6 +16,12 @@ def base_shard(tenant: str, shards: int) -> int:
     return crc32(tenant.encode()) % shards
 
 
+def shards_of(tenant: str, spread: int, shards: int) -> list[int]:
+    """The shards that a tenant's devices are hashed over."""
+    base = base_shard(tenant, shards)
+    return [(base + number) % shards for number in range(spread)]
+
+
 def device_shard(base: int, device_token: bytes, spread: int, shards: int) -> int:
     """The shard of one device, given its tenant's base shard; always the same for the same device."""
     return (base + crc32(device_token) % spread) % shards

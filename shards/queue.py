@@ -7,6 +7,7 @@ every other verb still works, so that the queues can drain.
 
 import os
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from shards.errors import StoreRefused
@@ -39,12 +40,23 @@ _ANNOUNCE: Final = script("announce")
 
 
 class Batch(NamedTuple):
-    """Encoded jobs of one tenant for one lane of one shard."""
+    """Encoded jobs of one flow for one lane of one shard.
+
+    ``most``: jobs that the flow may have ready on the shard; 0 for any number.
+    """
 
     shard: int
     lane: Lane
-    tenant: str
+    flow: str
     jobs: Sequence[bytes]
+    most: int = 0
+
+
+class Full(StrEnum):
+    """Not enqueued: so many jobs stand in the queue already that no more are taken."""
+
+    FLOW = "flow"
+    SHARD = "shard"
 
 
 class Holding(NamedTuple):
@@ -62,20 +74,24 @@ class Taken(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Encoded jobs of one tenant and lane that stand together in a claim."""
+    """Encoded jobs of one flow and lane that stand together in a claim."""
 
     lane: str
-    tenant: str
+    flow: str
     jobs: Sequence[bytes]
 
 
 class Claimed(NamedTuple):
-    """The answer to a claim. ``asleep``: the shard has nothing more, and rings its bell at the next enqueue."""
+    """The answer to a claim. ``asleep``: the shard has nothing more to take, and rings its bell at the next enqueue.
+
+    ``again_s``: then a flow whose rate is spent may give another job; 0 if there is none.
+    """
 
     holding: Holding
     claim_id: str
     runs: list[Run]
     asleep: bool
+    again_s: float = 0.0
 
 
 class Retry(NamedTuple):
@@ -83,7 +99,7 @@ class Retry(NamedTuple):
 
     due_ms: int
     lane: str
-    tenant: str
+    flow: str
     job: bytes
 
 
@@ -109,12 +125,17 @@ class Burial(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """The end of a claim: the jobs not named in it were accepted by APNs."""
+    """The end of a claim: the jobs not named in it were accepted by APNs.
+
+    Those of the ``rest`` have no fate yet, and go over into the claim ``rest_id``.
+    """
 
     holding: Holding
     claim_id: str
     retries: Sequence[Retry] = ()
     burials: Sequence[Burial] = ()
+    rest_id: str = ""
+    rest: Sequence[Run] = ()
 
 
 class Fenced(NamedTuple):
@@ -123,29 +144,43 @@ class Fenced(NamedTuple):
     holding: Holding
 
 
+_FULL: Final = {-1: Full.FLOW, -2: Full.SHARD}
+
+
 class Queue:
     """The verbs, over one connection. Raises StoreUnavailable, and StoreRefused when Redis refuses the login."""
 
     def __init__(self, connection: ScriptConnection) -> None:
         self._connection = connection
-        self._low_owed: dict[int, float] = {}
 
     def __repr__(self) -> str:
         return f"<Queue over {self._connection!r}>"
 
-    async def enqueue(self, batches: Sequence[Batch]) -> list[StoreRefused | None]:
-        """Append jobs; returns for each batch None (Redis has it) or why Redis would not take it (none of it)."""
+    async def enqueue(
+        self, batches: Sequence[Batch], shard_most: int = 0
+    ) -> list[StoreRefused | Full | None]:
+        """Append jobs; returns for each batch None (Redis has it) or why it would not take any of it.
+
+        ``shard_most``: jobs that a shard may hold, ready and waiting; 0 for any number.
+        """
         calls = []
-        for shard, lane, tenant, jobs in batches:
+        for shard, lane, flow, jobs, most in batches:
             keys = shard_keys(shard)
+            other = Lane.LOW if lane is Lane.HIGH else Lane.HIGH
             calls.append(
                 Call(
                     _ENQUEUE,
-                    (keys.ring(lane), keys.ready(lane, tenant), keys.asleep, keys.bell),
-                    [tenant, *jobs],
+                    (
+                        *(keys.ring(lane), keys.ready(lane, flow), keys.unrung, keys.bell, keys.depth),
+                        *(keys.waiting, keys.ready(other, flow)),
+                    ),
+                    [flow, most, shard_most, *jobs],
                 )
             )
-        return [a if isinstance(a, StoreRefused) else None for a in await self._connection.run(calls)]
+        return [
+            answer if isinstance(answer, StoreRefused) else _FULL.get(answer)
+            for answer in await self._connection.run(calls)
+        ]
 
     async def announce(self, member: str, lease_s: float, others: Sequence[str] = ()) -> list[str]:
         """Say that a member lives for so long from now (0: that it leaves); returns the names of all that live.
@@ -192,28 +227,27 @@ class Queue:
         *,
         quantum: int,
         low_share: float,
-        pass_over: Sequence[str] = (),
+        rooms: Sequence[tuple[str, int]] = (),
     ) -> list[Claimed | Fenced | StoreRefused]:
         """Claim jobs: for each (holding, new claim id, how many at most) one answer.
 
         A claim id is "fence:number", with a number that grows and is never used twice: a claim under an id that is
-        in use already would be settled together with the other one. A tenant that shares a lane with others gives
-        up to ``quantum`` jobs at each turn; ``low_share`` of what is wanted (0 to 1) is kept for the low lane as
-        long as that has jobs. Tenants in ``pass_over`` keep their jobs.
+        in use already would be settled together with the other one. Each flow gives at most ``quantum`` jobs times its
+        weight; while the high lane has more to give, ``low_share`` (0 to 1) of what is taken comes from the low lane.
+        ``rooms``: flows of which no more than so many jobs are wanted; with 0 they keep what they have.
         """
         calls = []
+        limited = [word for flow, most in rooms for word in (flow, most)]
         for (shard, fence), claim_id, most in wanted:
             keys = shard_keys(shard)
-            want = min(most, CLAIM_MOST)
-            # fractions add up from claim to claim: many small claims leave the low lane its share all the same
-            owed = self._low_owed.get(shard, 0.0) + want * low_share
-            reserved = int(owed)
-            self._low_owed[shard] = owed - reserved
             calls.append(
                 Call(
                     _CLAIM,
-                    (keys.fence, keys.high, keys.low, keys.claims, keys.claim(claim_id), keys.asleep),
-                    [fence, claim_id, want, quantum, reserved, *pass_over],
+                    (
+                        *(keys.fence, keys.high, keys.low, keys.claims, keys.claim(claim_id), keys.unrung),
+                        *(keys.depth, keys.rules, keys.budgets, keys.turns),
+                    ),
+                    [fence, claim_id, min(most, CLAIM_MOST), quantum, str(low_share), *limited],
                 )
             )
         return [
@@ -224,15 +258,26 @@ class Queue:
     async def settle(self, settlements: Sequence[Settlement]) -> list[Holding | Fenced | StoreRefused]:
         """End claims; each answer is the holding when it is done. Safe to repeat when it was not, or unanswered."""
         calls = []
-        for (shard, fence), claim_id, retries, burials in settlements:
+        for (shard, fence), claim_id, retries, burials, rest_id, rest in settlements:
             keys = shard_keys(shard)
-            args: list[bytes | str | int] = [fence, claim_id, DEAD_LENGTH, len(retries)]
-            for due_ms, lane, tenant, job in retries:
-                args += (due_ms, f"{lane}|{tenant}|".encode() + job)
+            lines: list[bytes | str] = []
+            for lane, flow, jobs in rest:
+                lines += (f"{lane}|{flow}|{len(jobs)}", *jobs)
+            args: list[bytes | str | int] = [
+                fence,
+                claim_id,
+                DEAD_LENGTH,
+                rest_id,
+                len(lines),
+                *lines,
+                len(retries),
+            ]
+            for due_ms, lane, flow, job in retries:
+                args += (due_ms, f"{lane}|{flow}|".encode() + job)
             for burial in burials:
                 args += burial
-            own = (keys.fence, keys.claims, keys.claim(claim_id))
-            calls.append(Call(_SETTLE, (*own, keys.waiting, keys.dead, keys.dead_tokens), args))
+            own = (keys.fence, keys.claims, keys.claim(claim_id), keys.waiting, keys.dead, keys.dead_tokens)
+            calls.append(Call(_SETTLE, (*own, keys.claim(rest_id)), args))
         return [
             answer if isinstance(answer, StoreRefused) else Fenced(s.holding) if answer == -1 else s.holding
             for s, answer in zip(settlements, await self._connection.run(calls), strict=True)
@@ -243,7 +288,7 @@ class Queue:
         calls = []
         for shard in shards:
             keys = shard_keys(shard)
-            calls.append(Call(_PROMOTE, (keys.waiting, keys.high, keys.low), [now_ms, most]))
+            calls.append(Call(_PROMOTE, (keys.waiting, keys.high, keys.low, keys.depth), [now_ms, most]))
         return [(promoted, due_ms) for promoted, due_ms in await self._run(calls)]
 
     async def trim_dead(self, shards: Sequence[int], older_than_ms: int) -> int:
@@ -271,6 +316,7 @@ class Queue:
             keys.dead,
             keys.deaths,
             keys.once,
+            keys.depth,
         )
         call = Call(
             _RECLAIM,
@@ -312,8 +358,8 @@ def _claimed(holding: Holding, claim_id: str, answer: list[Any]) -> Claimed | Fe
     runs = []
     at = 1
     while at < len(answer):
-        lane, tenant, count = answer[at].decode().split("|")
+        lane, flow, count = answer[at].decode().split("|")
         end = at + 1 + int(count)
-        runs.append(Run(lane, tenant, answer[at + 1 : end]))
+        runs.append(Run(lane, flow, answer[at + 1 : end]))
         at = end
-    return Claimed(holding, claim_id, runs, state == 1)
+    return Claimed(holding, claim_id, runs, state > 0, state / 1000 if state > 1 else 0.0)

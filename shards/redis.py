@@ -208,6 +208,9 @@ class ScriptConnection:
                         try:
                             answers.append(await connection.read_response(disconnect_on_error=False))
                         except (ResponseError, BusyLoadingError) as error:
+                            if "unauthenticated" in str(error):
+                                # what a server says to a long command before the login, instead of NOAUTH
+                                raise AuthenticationError(str(error)) from error
                             answers.append(error)
             answered = True
         finally:

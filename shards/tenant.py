@@ -1,51 +1,54 @@
-"""A tenant, its APNs credential and its API keys, as they are stored.
+"""A tenant and its limits, as they are stored.
 
 Drawer rule as for jobs: array-like, growing only at the end, with defaults.
 """
 
-import hashlib
 from typing import Final
 
 import msgspec
 
+from shards.credential import Credential
+
+
+class Limits(msgspec.Struct, array_like=True, frozen=True):
+    """What a tenant may ask of the gateway. 0 means: no limit of its own.
+
+    ``weight`` is its share when others wait too: a tenant of weight 2 is served twice as much as one of weight 1.
+    ``send_per_s``: pushes handed to APNs. ``in_flight_most``: pushes in workers' hands, waiting or not yet answered.
+    ``admit_per_s``: pushes taken in at the API, up to ``admit_burst`` at once (0: one second's worth).
+    ``queue_most``: pushes that may stand in the queues, above which no more are taken in (0: the gateway's default).
+    """
+
+    weight: int = 1
+    send_per_s: float = 0.0
+    in_flight_most: int = 0
+    admit_per_s: float = 0.0
+    admit_burst: int = 0
+    queue_most: int = 0
+
 
 class Tenant(msgspec.Struct, array_like=True, frozen=True):
-    """A company on this gateway, with the credential that signs its pushes.
+    """A company on this gateway.
 
-    ``team_id`` and ``key_id`` are Apple's 10-character ids; ``sealed_key`` is the .p8 file's text, sealed by the
-    vault with ``credential_context(id, key_id)``. ``topics`` are the bundle ids that it may push to. ``spread`` is
-    the number of shards that its devices are hashed over. ``in_doubt`` is what becomes of a push when nobody can know
-    whether APNs had it: "resend" (it may arrive twice) or "bury" (it may not arrive, as suits one-time codes).
+    ``topics`` are the bundle ids of its applications. ``spread`` is the number of shards that its devices are hashed
+    over. ``in_doubt`` is what becomes of a push when nobody can know whether APNs had it: "resend" (it may arrive
+    twice) or "bury" (it may not arrive, as suits one-time codes). Nothing is sent from ``paused`` lanes, though pushes
+    are taken in for them; a tenant that is ``disabled`` may neither send nor hand in.
     """
 
     id: str
-    team_id: str
-    key_id: str
-    sealed_key: bytes
-    topics: tuple[str, ...]
+    topics: tuple[str, ...] = ()
+    credentials: tuple[Credential, ...] = ()
     spread: int = 4
-    created_ms: int = 0
     in_doubt: str = "resend"
-
-
-class ApiKey(msgspec.Struct, array_like=True, frozen=True):
-    """What is kept of an API key: whose it is, and the prefix that names it in lists and logs."""
-
-    tenant: str
-    prefix: str
+    limits: Limits = Limits()
+    paused: tuple[str, ...] = ()
+    disabled: bool = False
     created_ms: int = 0
 
+    def credential(self, name: str) -> Credential | None:
+        return next((each for each in self.credentials if each.name == name), None)
 
-encode_record: Final = msgspec.msgpack.Encoder().encode
+
+encode_tenant: Final = msgspec.msgpack.Encoder().encode
 decode_tenant: Final = msgspec.msgpack.Decoder(Tenant).decode
-decode_api_key: Final = msgspec.msgpack.Decoder(ApiKey).decode
-
-
-def credential_context(tenant: str, key_id: str) -> str:
-    """What a sealed .p8 key is bound to."""
-    return f"p8:{tenant}:{key_id}"
-
-
-def hash_api_key(secret: str) -> str:
-    """How an API key is stored. A plain SHA-256 does: the key is 256 random bits, so there is nothing to guess."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

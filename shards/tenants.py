@@ -1,25 +1,29 @@
-"""Tenants and API keys in Redis: create, list, look up, and tell every process of a change."""
+"""Tenants and API keys in Redis: create, change, list, look up, and tell every process of a change.
 
-import base64
-import os
+A tenant is one record, so whoever reads it sees a state that somebody meant. What the queue scripts must know of it
+(its weight, its rate, its paused lanes) stands in each shard as well, and is written there *before* the record: of two
+changes at the same time the second finds the record changed, and writes the rules of both.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from shards import keys
+from shards.api_key import ApiKey, decode_api_key, encode_api_key, hash_api_key
 from shards.conditions import Conditions
 from shards.errors import AlreadyExists, NotFound
-from shards.redis import connect, store_errors
-from shards.tenant import ApiKey, Tenant, decode_api_key, decode_tenant, encode_record, hash_api_key
+from shards.flow import flows_of
+from shards.lanes import Lane
+from shards.quoting import quoted
+from shards.redis import connect, script, store_errors
+from shards.tenant import Limits, Tenant, decode_tenant, encode_tenant
 
 DEFAULT_SHARDS: Final = 64
 
-
-def new_api_key() -> tuple[str, str]:
-    """A new API key and its prefix: ``clarion_<8 hex>_<256 random bits>``.
-
-    The prefix may be shown at any time; the key only once.
-    """
-    prefix = f"clarion_{os.urandom(4).hex()}"
-    return f"{prefix}_{base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip('=')}", prefix
+_CREATE: Final = script("create")
+_AMEND: Final = script("amend")
+_ISSUE: Final = script("issue")
+_REGULATE: Final = script("regulate")
 
 
 class Tenants:
@@ -46,27 +50,35 @@ class Tenants:
             await self._redis.hsetnx(keys.LAYOUT, "shards", DEFAULT_SHARDS)
             return int(await self._redis.hget(keys.LAYOUT, "shards"))
 
+    # -- tenants -----------------------------------------------------------------------------------------------
+
     async def create(self, tenant: Tenant, secret: str, prefix: str) -> None:
         """Store a new tenant with its first API key, and announce it. Raises AlreadyExists."""
-        key = ApiKey(tenant.id, prefix, tenant.created_ms)
         with store_errors():
-            if not await self._redis.hsetnx(keys.TENANTS, tenant.id, encode_record(tenant)):
-                raise AlreadyExists(f"there is a tenant {tenant.id!r} already; choose another name")
-            if tenant.in_doubt == "bury":
-                # on every shard, so that each can tell what to do with the claims of a lost worker; and before there
-                # is a key, so that no push comes before it
-                for shard in range(await self.shards()):
-                    await self._redis.sadd(keys.shard_keys(shard).once, tenant.id)
-            await self._redis.hset(keys.API_KEYS, hash_api_key(secret), encode_record(key))
-            await self._redis.publish(keys.CHANGES, tenant.id)
+            if await self._redis.hexists(keys.TENANTS, tenant.id):
+                raise _taken(tenant.id)
+            if rules_of(tenant) != rules_of(Tenant(tenant.id)):
+                # before there is a key, so that no push comes before it
+                await self._regulate(tenant)
+            key = ApiKey(tenant.id, prefix, tenant.created_ms)
+            created = await self._redis.eval(
+                _CREATE.text,
+                3,
+                *(keys.TENANTS, keys.API_KEYS, keys.CHANGES),
+                *(tenant.id, encode_tenant(tenant), hash_api_key(secret), encode_api_key(key)),
+            )
+        if not created:
+            raise _taken(tenant.id)
 
     async def get(self, tenant_id: str) -> Tenant:
         """Raises NotFound."""
+        return decode_tenant(await self._record(tenant_id))
+
+    async def some(self, tenant_ids: Sequence[str]) -> list[Tenant]:
+        """Those of these tenants that there are."""
         with store_errors():
-            record = await self._redis.hget(keys.TENANTS, tenant_id)
-        if record is None:
-            raise NotFound(f"there is no tenant {tenant_id!r}; 'clarion tenant list' shows those that exist")
-        return decode_tenant(record)
+            records = await self._redis.hmget(keys.TENANTS, tenant_ids) if tenant_ids else []
+        return [decode_tenant(record) for record in records if record is not None]
 
     async def all(self) -> list[Tenant]:
         """Every tenant, by id."""
@@ -74,7 +86,134 @@ class Tenants:
             records = await self._redis.hvals(keys.TENANTS)
         return sorted(map(decode_tenant, records), key=lambda tenant: tenant.id)
 
+    async def change(self, tenant_id: str, change: Callable[[Tenant], Tenant]) -> Tenant:
+        """Replace the tenant by what ``change`` makes of it, and announce it; returns what is stored now.
+
+        ``change`` may be called several times, and must make the same of the same. Raises NotFound, and what
+        ``change`` raises. When this fails half-way, the same change may be made again.
+        """
+        while True:
+            record = await self._record(tenant_id)
+            old = decode_tenant(record)
+            new = change(old)
+            if rules_of(new) != rules_of(old):
+                await self._regulate(new)
+            if await self._amend(keys.TENANTS, tenant_id, record, encode_tenant(new), tenant_id):
+                return new
+
+    async def delete(self, tenant_id: str) -> None:
+        """Remove the tenant and its API keys. Pushes that still stand in its queues die as TenantUnknown."""
+        await self._drop_keys(tenant_id)
+        while not await self._amend(keys.TENANTS, tenant_id, await self._record(tenant_id), b"", tenant_id):
+            pass
+        # one that was issued meanwhile would open the next tenant of that name
+        await self._drop_keys(tenant_id)
+        await self._regulate(Tenant(tenant_id))
+
+    # -- API keys ----------------------------------------------------------------------------------------------
+
     async def api_key(self, key_hash: str) -> ApiKey | None:
         with store_errors():
             record = await self._redis.hget(keys.API_KEYS, key_hash)
         return None if record is None else decode_api_key(record)
+
+    async def api_keys(self, tenant_id: str | None = None) -> list[ApiKey]:
+        """A tenant's API keys (None: everybody's), the oldest first."""
+        found = [key for _, _, key in await self._api_keys() if tenant_id in (None, key.tenant)]
+        return sorted(found, key=lambda key: (key.tenant, key.created_ms, key.prefix))
+
+    async def put_key(self, key_hash: str, key: ApiKey) -> None:
+        """Store a new API key under its hash, and announce it. Raises NotFound if there is no such tenant."""
+        with store_errors():
+            stored = await self._redis.eval(
+                _ISSUE.text,
+                3,
+                *(keys.TENANTS, keys.API_KEYS, keys.CHANGES),
+                *(key.tenant, key_hash, encode_api_key(key)),
+            )
+        if not stored:
+            raise _missing(key.tenant)
+
+    async def change_key(
+        self, tenant_id: str, prefix: str, change: Callable[[ApiKey], ApiKey | None]
+    ) -> ApiKey:
+        """Replace the key with this prefix by what ``change`` makes of it, or remove it for None.
+
+        Returns what it was. ``change`` may be called several times, as that of a tenant. Raises NotFound.
+        """
+        while True:
+            found = [
+                (key_hash, record, key)
+                for key_hash, record, key in await self._api_keys()
+                if (key.tenant, key.prefix) == (tenant_id, prefix)
+            ]
+            if not found:
+                raise NotFound(f"tenant {tenant_id!r} has no API key {prefix!r}", f"key list {tenant_id}")
+            key_hash, record, key = found[0]
+            new = change(key)
+            replacement = b"" if new is None else encode_api_key(new)
+            if await self._amend(keys.API_KEYS, key_hash, record, replacement, tenant_id):
+                return key
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    async def _record(self, tenant_id: str) -> bytes:
+        # what a person writes need not be text
+        name = tenant_id.encode("utf-8", "surrogatepass")
+        with store_errors():
+            record = await self._redis.hget(keys.TENANTS, name)
+        if record is None:
+            raise _missing(tenant_id)
+        return bytes(record)
+
+    async def _amend(self, records: str, name: str, old: bytes, new: bytes, tenant_id: str) -> bool:
+        with store_errors():
+            return bool(
+                await self._redis.eval(_AMEND.text, 2, records, keys.CHANGES, name, old, new, tenant_id)
+            )
+
+    async def _regulate(self, tenant: Tenant) -> None:
+        once = int(tenant.in_doubt == "bury")
+        rules = [word for flow, rule in rules_of(tenant)[1] for word in (flow, rule)]
+        shards = await self.shards()
+        with store_errors():
+            async with self._redis.pipeline(transaction=False) as calls:
+                for shard in range(shards):
+                    names = keys.shard_keys(shard)
+                    own = (names.rules, names.budgets, names.once, names.unrung, names.bell)
+                    calls.eval(_REGULATE.text, len(own), *own, once, *rules)
+                await calls.execute()
+
+    async def _api_keys(self) -> list[tuple[str, bytes, ApiKey]]:
+        with store_errors():
+            records = await self._redis.hgetall(keys.API_KEYS)
+        return [(key_hash.decode(), record, decode_api_key(record)) for key_hash, record in records.items()]
+
+    async def _drop_keys(self, tenant_id: str) -> None:
+        for key_hash, _, key in await self._api_keys():
+            if key.tenant == tenant_id:
+                with store_errors():
+                    await self._redis.hdel(keys.API_KEYS, key_hash)
+                    await self._redis.publish(keys.CHANGES, tenant_id)
+
+
+def rules_of(tenant: Tenant) -> tuple[str, list[tuple[str, str]]]:
+    """What each shard is told of a tenant: its word on doubt, and a rule for each flow, '' for one like most.
+
+    A rate is divided over the shards that the tenant's devices are hashed over.
+    """
+    limits = tenant.limits
+    lanes = tuple(lane.value for lane in Lane) if tenant.disabled else tenant.paused
+    paused = "both" if len(set(lanes)) == len(Lane) else lanes[0] if lanes else "none"
+    per_s = limits.send_per_s / tenant.spread
+    like_most = (limits.weight, per_s, paused) == (Limits().weight, 0.0, "none")
+    rule = "" if like_most else f"{limits.weight} {per_s:.9g} {paused}"
+    return tenant.in_doubt, [(flow, rule) for flow in flows_of(tenant.id)]
+
+
+def _taken(tenant_id: str) -> AlreadyExists:
+    return AlreadyExists(f"there is a tenant {tenant_id!r} already; choose another name")
+
+
+def _missing(tenant_id: str) -> NotFound:
+    return NotFound(f"there is no tenant {quoted(tenant_id)}", "tenant list")

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from shards.private_binary import find_server
+from shards.private_redis.binary import find_server
 
 START_TIMEOUT_S = 10.0
 

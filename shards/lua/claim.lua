@@ -3,83 +3,237 @@
 -- Atomic because a job is in exactly one place: it leaves its ready list and joins the claim in one step, and a
 -- worker that lost the shard takes nothing.
 --
--- Tenants are served in turn: each visit takes one quantum, then the tenant goes to the end of the ring. The high
--- lane is served first but leaves `reserved` jobs of the claim to the low lane. Tenants to pass over are set aside
--- while the ring is walked, so that each costs one step however many turns the others take.
+-- Flows are served in turn, by deficit round robin (Shreedhar and Varghese, 1995): a turn is `quantum` jobs times the
+-- flow's weight, and each flow has one turn at most in a claim, so a worker that claims from many shards in turn is
+-- fair across them too. A turn that the end of the claim interrupts is finished in the next. A flow that may give
+-- nothing now (its lane is paused, its rate is spent, the caller has no room for it) is set aside while the ring is
+-- walked, so that it costs one step and holds up nobody.
+--
+-- The high lane is served first. While it has more to give, the low lane gets `low_share` of what is taken, and what
+-- fractions it is owed are remembered. Where a flow has jobs in both, that goes for the room that there is for it, too.
 --
 -- KEYS[1] fence    KEYS[2] ring of the high lane    KEYS[3] ring of the low lane
--- KEYS[4] claims   KEYS[5] the new claim (claims key, colon, claim id)    KEYS[6] asleep
+-- KEYS[4] claims   KEYS[5] the new claim (claims key, colon, claim id)    KEYS[6] unrung
+-- KEYS[7] depth    KEYS[8] rules    KEYS[9] budgets    KEYS[10] turns
 -- ARGV[1] fence of the caller     ARGV[2] claim id     ARGV[3] want (fewer than 3,900)
--- ARGV[4] quantum                 ARGV[5] reserved     ARGV[6...] tenants to pass over
+-- ARGV[4] quantum                 ARGV[5] low_share    ARGV[6...] flow, jobs of it that the caller has room for; repeated
 -- returns {state, run...}: state -1 the caller's fence is not the shard's, 0 more jobs are ready,
---   1 nothing is left that the caller could take and the shard is asleep;
---   each run is "lane|tenant|count" followed by so many jobs
+--   1 nothing is left that the caller could take and the shard is asleep, above 1 the same, but in so many ms
+--   a flow whose rate is spent has another job to give;
+--   each run is "lane|flow|count" followed by so many jobs
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {-1}
 end
 
-local quantum = tonumber(ARGV[4])
-local blocked = {}
-for i = 6, #ARGV do
-  blocked[ARGV[i]] = true
+-- flows of a ring that are read at once
+local PIECE = 32
+local want, quantum, low_share = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local rooms = {}
+for i = 6, #ARGV, 2 do
+  rooms[ARGV[i]] = tonumber(ARGV[i + 1])
+end
+local has_rules = redis.call('EXISTS', KEYS[8]) == 1
+local now_ms
+local again_ms
+-- the reply: the state, then the lines of the claim, `lines` in all
+local reply = {0}
+local lines = 1
+local taken = 0
+
+-- weight, rate in jobs a second (0: any), lane that is paused
+local function parts_of(rule)
+  if not rule then
+    return 1, 0, 'none'
+  end
+  local weight, per_s, paused = string.match(rule, '^(%S+) (%S+) (%S+)$')
+  return tonumber(weight) or 1, tonumber(per_s) or 0, paused
 end
 
-local claim = {}
-local taken = 0
-local reply = {0}
+-- Whole numbers as text: Lua and Redis write them as if they had fractions, which costs more than some of the calls.
+local spelled = {}
+local function spell(number)
+  local text = spelled[number]
+  if not text then
+    text = string.format('%d', number)
+    spelled[number] = text
+  end
+  return text
+end
 
-local function take(lane, ring, limit)
-  local aside = {}
-  local tenants = redis.call('LLEN', ring)
-  while taken < limit and tenants > 0 do
-    local tenant = redis.call('LPOP', ring)
-    if blocked[tenant] then
-      aside[#aside + 1] = tenant
-      tenants = tenants - 1
+-- what a flow may send now by its rate: a bucket that holds a quarter of a second's worth
+local function budget_of(flow, per_s)
+  if not now_ms then
+    local clock = redis.call('TIME')
+    now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  end
+  local full = math.max(1, per_s / 4)
+  local jobs, at_ms = string.match(redis.call('HGET', KEYS[9], flow) or '', '^(%S+) (%S+)$')
+  local budget = jobs and math.min(full, jobs + math.max(0, now_ms - at_ms) * per_s / 1000) or full
+  if budget < 1 then
+    local wait_ms = math.ceil((1 - budget) * 1000 / per_s)
+    again_ms = math.max(2, math.min(again_ms or wait_ms, wait_ms))
+  end
+  return budget
+end
+
+-- The ring is read in pieces and written once, when the claim is over: a flow with few jobs costs one call and not
+-- three. `walked` flows have had their turn; those among them with more to give are in `later` or `aside`.
+local function lane_of(name, ring, turn)
+  local flow, credit = string.match(turn or '', '^(%S+) (%d+)$')
+  return {name = name, ring = ring, length = redis.call('LLEN', ring), walked = 0, later = {}, aside = {},
+    had_turn = turn, flow = flow, credit = tonumber(credit), flows = {}, rules = {}, before = 0}
+end
+
+-- the flow whose turn it is, and its rule
+local function next_of(lane)
+  local place = lane.walked - lane.before + 1
+  if place > #lane.flows then
+    lane.before, place = lane.walked, 1
+    lane.flows = redis.call('LRANGE', lane.ring, lane.walked, lane.walked + PIECE - 1)
+    lane.rules = has_rules and redis.call('HMGET', KEYS[8], unpack(lane.flows)) or {}
+  end
+  return lane.flows[place], lane.rules[place]
+end
+
+-- flows that could be taken from at once
+local function left_in(lane)
+  return lane.length - lane.walked + #lane.later
+end
+
+local high, low, owed
+local shares_room = false
+
+-- how much of a flow's room its high lane leaves to its low lane: no more than that has to give, or both would rest
+local function kept_for_low(flow, room, paused)
+  if room == math.huge or low.length == 0 or paused == 'low' then
+    return 0
+  end
+  local has = redis.call('LLEN', low.ring .. ':' .. flow)
+  shares_room = shares_room or has > 0
+  return math.min(has, room, math.floor(owed + room * low_share))
+end
+
+local function serve(lane, limit)
+  while taken < limit and lane.walked < lane.length do
+    local flow, rule = next_of(lane)
+    lane.walked = lane.walked + 1
+    local weight, per_s, paused = parts_of(rule)
+    local room = rooms[flow] or math.huge
+    if paused == lane.name or paused == 'both' then
+      room = 0
+    end
+    local budget
+    if room > 0 and per_s > 0 then
+      budget = budget_of(flow, per_s)
+      room = math.min(room, math.floor(budget))
+    end
+    if lane == high and room > 0 then
+      room = room - kept_for_low(flow, room, paused)
+    end
+    local credit = quantum * weight
+    if lane.flow == flow then
+      credit = lane.credit
+    end
+    lane.flow = nil
+    if room < 1 then
+      lane.aside[#lane.aside + 1] = flow
     else
-      local ready = ring .. ':' .. tenant
-      local portion = limit - taken
-      -- a tenant alone in the ring owes no turn to anyone
-      if tenants > 1 and quantum < portion then
-        portion = quantum
-      end
+      local portion = math.min(credit, room, limit - taken)
+      local ready = lane.ring .. ':' .. flow
       -- no list at all: someone deleted it by hand; to fail here would lose the jobs taken so far
-      local jobs = redis.call('LPOP', ready, portion) or {}
-      if #jobs > 0 then
-        claim[#claim + 1] = lane .. '|' .. tenant .. '|' .. #jobs
+      local jobs = redis.call('LPOP', ready, spell(portion)) or {}
+      local count = #jobs
+      if count > 0 then
+        reply[lines + 1] = lane.name .. '|' .. flow .. '|' .. spell(count)
+        for i = 1, count do
+          reply[lines + 1 + i] = jobs[i]
+        end
+        lines = lines + 1 + count
+        taken = taken + count
       end
-      for i = 1, #jobs do
-        claim[#claim + 1] = jobs[i]
+      if rooms[flow] then
+        rooms[flow] = rooms[flow] - count
       end
-      taken = taken + #jobs
-      if #jobs == portion and redis.call('EXISTS', ready) == 1 then
-        redis.call('RPUSH', ring, tenant)
-      else
-        tenants = tenants - 1
+      if budget then
+        redis.call('HSET', KEYS[9], flow, string.format('%.6f %d', budget - count, now_ms))
+      end
+      if count == portion and redis.call('EXISTS', ready) == 1 then
+        if portion == credit then
+          lane.later[#lane.later + 1] = flow
+        elseif portion == room then
+          lane.aside[#lane.aside + 1] = flow
+          if budget then
+            budget_of(flow, per_s)
+          end
+        else
+          lane.walked = lane.walked - 1
+          lane.flow, lane.credit = flow, credit - count
+        end
       end
     end
   end
-  for i = 1, #aside do
-    redis.call('RPUSH', ring, aside[i])
-  end
-  return tenants == 0
 end
 
-local want = tonumber(ARGV[3])
-take('high', KEYS[2], want - tonumber(ARGV[5]))
-local low_is_empty = take('low', KEYS[3], want)
-local high_is_empty = take('high', KEYS[2], want)
+local function push(ring, flows)
+  for first = 1, #flows, 4000 do
+    -- Lua's unpack takes fewer than 8,000 values
+    redis.call('RPUSH', ring, unpack(flows, first, math.min(first + 3999, #flows)))
+  end
+end
+
+-- Those that were walked go behind the others, as far as they have more to give.
+local function turn_ring(lane)
+  if lane.walked == 0 or #lane.later == lane.length or #lane.aside == lane.length then
+    -- as it was
+    return
+  end
+  redis.call('LTRIM', lane.ring, lane.walked, -1)
+  push(lane.ring, lane.later)
+  push(lane.ring, lane.aside)
+end
+
+local turns = redis.call('HMGET', KEYS[10], 'high', 'low', 'owed')
+high, low = lane_of('high', KEYS[2], turns[1]), lane_of('low', KEYS[3], turns[2])
+-- a little more than is owed, since thirds add up to less than one
+owed = (tonumber(turns[3]) or 0) + 1e-6
+local reserved = low.length > 0 and math.min(want, math.floor(owed + want * low_share)) or 0
+serve(high, want - reserved)
+local of_high = taken
+local more = low.length > 0 and left_in(high) > 0
+if more or shares_room then
+  owed = math.min(want, owed + (low_share < 1 and of_high * low_share / (1 - low_share) or want))
+  serve(low, more and math.min(want, of_high + math.floor(owed)) or want)
+  owed = math.max(0, owed - (taken - of_high))
+  serve(high, want)
+else
+  owed = 0
+  serve(low, want)
+end
 
 if taken > 0 then
   redis.call('SADD', KEYS[4], ARGV[2])
-  redis.call('RPUSH', KEYS[5], unpack(claim))
+  redis.call('RPUSH', KEYS[5], unpack(reply, 2, lines))
+  redis.call('DECRBY', KEYS[7], taken)
 end
-if low_is_empty and high_is_empty then
-  redis.call('SET', KEYS[6], 1)
-  reply[1] = 1
+if left_in(high) == 0 and left_in(low) == 0 then
+  redis.call('SET', KEYS[6], 'asleep')
+  reply[1] = again_ms or 1
+else
+  redis.call('SET', KEYS[6], 'awake')
 end
-for i = 1, #claim do
-  reply[i + 1] = claim[i]
+for _, lane in ipairs({high, low}) do
+  turn_ring(lane)
+  local turn = lane.flow and lane.flow .. ' ' .. lane.credit
+  if turn then
+    redis.call('HSET', KEYS[10], lane.name, turn)
+  elseif lane.had_turn then
+    redis.call('HDEL', KEYS[10], lane.name)
+  end
+end
+if owed > 1e-5 then
+  redis.call('HSET', KEYS[10], 'owed', string.format('%.6f', owed))
+elseif turns[3] then
+  redis.call('HDEL', KEYS[10], 'owed')
 end
 return reply

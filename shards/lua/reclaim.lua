@@ -4,13 +4,14 @@
 -- Jobs go back to the head of their lists, so the newest claim goes first and the last run of a claim before those
 -- ahead of it: the jobs then stand in the order in which they stood before.
 --
---
 -- A job that was in hand at the death of several holders may be what they died of. At the last death but one it comes
 -- back alone, in a time slot of its own, so that the last death names it and spares its neighbours; then it is buried.
--- Slots go round: each shard uses every n-th, because a holder has several shards and dies with all of them. Jobs of tenants that want none of them sent twice are buried at once, if they may have been sent.
+-- Slots go round: each shard uses every n-th, because a holder has several shards and dies with all of them. Jobs of
+-- flows that want none of them sent twice are buried at once, if they may have been sent.
 --
 -- KEYS[1] fence      KEYS[2] claims    KEYS[3] ring of the high lane    KEYS[4] ring of the low lane
 -- KEYS[5] waiting    KEYS[6] dead      KEYS[7] deaths                   KEYS[8] once
+-- KEYS[9] depth
 -- ARGV[1] fence of the caller    ARGV[2] 1 if the jobs may have been sent, 0 if nobody ever learned of the claim
 -- ARGV[3] at how many deaths a job is buried    ARGV[4] length of a slot, in ms
 -- ARGV[5] length of the dead stream, at most (about)
@@ -62,9 +63,9 @@ local function name_of(run, job)
 end
 
 -- its attempts and its time of admission are in the job itself
-local function bury(lane, tenant, reason, job)
+local function bury(lane, flow, reason, job)
   redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[5], '*',
-    'tenant', tenant, 'reason', reason, 'at_ms', string.format('%d', now_ms), 'job', job, 'lane', lane,
+    'tenant', string.match(flow, '^[^/]*'), 'reason', reason, 'at_ms', string.format('%d', now_ms), 'job', job, 'lane', lane,
     'status', '0', 'timestamp_ms', '0')
 end
 
@@ -93,26 +94,29 @@ end
 local suspects = 0
 for head = #heads, 1, -1 do
   at = heads[head]
-  local lane, tenant, count = string.match(claim[at], '^(%l+)|(.-)|(%d+)$')
+  local lane, flow, count = string.match(claim[at], '^(%l+)|(.-)|(%d+)$')
   local ring = lane == 'high' and KEYS[3] or KEYS[4]
-  local once = may_have_been_sent and redis.call('SISMEMBER', KEYS[8], tenant) == 1
+  local once = may_have_been_sent and redis.call('SISMEMBER', KEYS[8], flow) == 1
   local jobs = {}
   for i = at + tonumber(count), at + 1, -1 do
     if once then
-      bury(lane, tenant, 'InDoubt: worker lost', claim[i])
+      bury(lane, flow, 'InDoubt: worker lost', claim[i])
     elseif deaths[i] >= fatal and (named == 1 or deaths[i] >= 2 * fatal) then
       -- with others at its side it is not yet named, but nothing is tried for ever
-      bury(lane, tenant, 'Poison', claim[i])
+      bury(lane, flow, 'Poison', claim[i])
     elseif deaths[i] >= fatal - 1 then
       local due_ms = string.format('%d', now_ms + (suspects * ARGV[8] + ARGV[9] + 1) * ARGV[4])
       suspects = suspects + 1
-      redis.call('ZADD', KEYS[5], due_ms, lane .. '|' .. tenant .. '|' .. claim[i])
+      redis.call('ZADD', KEYS[5], due_ms, lane .. '|' .. flow .. '|' .. claim[i])
     else
       jobs[#jobs + 1] = claim[i]
     end
   end
-  if #jobs > 0 and redis.call('LPUSH', ring .. ':' .. tenant, unpack(jobs)) == #jobs then
-    redis.call('RPUSH', ring, tenant)
+  if #jobs > 0 then
+    if redis.call('LPUSH', ring .. ':' .. flow, unpack(jobs)) == #jobs then
+      redis.call('RPUSH', ring, flow)
+    end
+    redis.call('INCRBY', KEYS[9], #jobs)
   end
 end
 return {#claim - #heads, orphans - 1}

@@ -1,13 +1,16 @@
 #!lua flags=allow-oom
 -- settle: forget a claim, after each of its jobs has met its fate.
 -- Atomic because the fates of a claim are written together with its end: a job that must be tried again starts to
--- wait in the same step in which the claim stops holding it. A second settle of the same claim does nothing, so an
--- unanswered one may be repeated.
+-- wait in the same step in which the claim stops holding it. Jobs that still wait for their fate may be carried over
+-- into another claim, so that one slow answer does not keep all the others. A second settle of the same claim does
+-- nothing, so an unanswered one may be repeated.
 --
 -- KEYS[1] fence    KEYS[2] claims    KEYS[3] the claim    KEYS[4] waiting    KEYS[5] dead
--- KEYS[6] dead tokens
+-- KEYS[6] dead tokens    KEYS[7] the claim that takes over the rest
 -- ARGV[1] fence of the caller    ARGV[2] claim id    ARGV[3] length of either stream, at most (about)
--- ARGV[4] number of jobs to try again, then for each: due time in Unix ms, "lane|tenant|job"
+-- ARGV[4] id of the claim that takes over the rest, '' if there is no rest    ARGV[5] number of lines of the rest, then
+--   these, as a claim holds them
+-- ARGV[...] number of jobs to try again, then for each: due time in Unix ms, "lane|flow|job"
 -- ARGV[...] then for each buried job: tenant, reason, time in Unix ms, job, lane, status, APNs' timestamp in Unix ms,
 --   attempts, time of admission in Unix ms, and its device token, topic and environment if that token is dead, else ''
 -- returns 1 settled, 0 settled before, -1 the caller's fence is not the shard's
@@ -20,8 +23,13 @@ if redis.call('SREM', KEYS[2], ARGV[2]) == 0 then
 end
 redis.call('DEL', KEYS[3])
 
-local first_dead = 5 + 2 * tonumber(ARGV[4])
-for i = 5, first_dead - 1, 2 do
+local after_rest = 6 + tonumber(ARGV[5])
+if ARGV[4] ~= '' then
+  redis.call('SADD', KEYS[2], ARGV[4])
+  redis.call('RPUSH', KEYS[7], unpack(ARGV, 6, after_rest - 1))
+end
+local first_dead = after_rest + 1 + 2 * tonumber(ARGV[after_rest])
+for i = after_rest + 1, first_dead - 1, 2 do
   redis.call('ZADD', KEYS[4], ARGV[i], ARGV[i + 1])
 end
 for i = first_dead, #ARGV, 12 do

@@ -117,7 +117,7 @@ async def test_a_replay_enqueues_with_the_same_id_and_no_attempts_once(
     put_four(raw)
     keys = shard_keys(3)
     raw.hset(keys.deaths, "2", 3)
-    raw.set(keys.asleep, 1)
+    raw.set(keys.unrung, "asleep")
     async with (
         opened(redis_url) as queue,
         letters_of(redis_url) as letters,
@@ -130,7 +130,7 @@ async def test_a_replay_enqueues_with_the_same_id_and_no_attempts_once(
         assert not raw.hexists(keys.deaths, "2")
         assert raw.xlen(keys.dead) == 0
         claimed = await take(queue, await held(queue, 3), 1)
-        assert [(run.lane, run.tenant) for run in claimed.runs] == [("low", "zeta")]
+        assert [(run.lane, run.flow) for run in claimed.runs] == [("low", "zeta")]
         assert all_jobs(claimed) == [job("2")]
         assert len(await letters.newest(Wanted(), 10)) == 3
 

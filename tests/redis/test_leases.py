@@ -120,7 +120,7 @@ async def test_a_shard_is_not_handed_over_while_claims_on_it_are_in_hand(redis_u
         await a.until_open(SHARDS)
         claims = [Claim(holding, f"{holding.fence}:1", 1) for holding in a.leases.held.values()]
         for claim in claims:
-            a.hand.take(claim)
+            a.hand.take(claim, [])
         async with member(redis_url, "b") as b:
             await a.until_open(SHARDS // 2)
             await asyncio.sleep(2 * LEASE_S)

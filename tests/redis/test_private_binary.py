@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from shards import private_binary
-from shards.private_binary import Version, find_server, may_read, parse_version
-from shards.private_errors import NoServerFound
+from shards.private_redis import binary as private_binary
+from shards.private_redis.binary import Version, find_server, may_read, parse_version
+from shards.private_redis.errors import NoServerFound
 
 
 def fake_server(folder: Path, says: str) -> Path:

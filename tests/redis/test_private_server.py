@@ -15,14 +15,16 @@ from typing import NamedTuple
 import pytest
 from redis import Redis
 
-from shards import private_binary, private_leftover, private_server
-from shards.private_errors import (
+from shards.private_redis import binary as private_binary
+from shards.private_redis import leftover as private_leftover
+from shards.private_redis import server as private_server
+from shards.private_redis.errors import (
     DataDirectoryInUse,
     DataDirectoryUnusable,
     DataTooNew,
     ServerDidNotStart,
 )
-from shards.private_server import PrivateServer, prepare
+from shards.private_redis.server import PrivateServer, prepare
 
 DEADLINE_S = 30.0
 PACKAGED = importlib.util.find_spec(private_binary.PACKAGE) is not None
@@ -135,7 +137,7 @@ def test_a_killed_server_comes_back_with_its_data(
 
 OWNER = """
 import sys, time
-from shards.private_server import prepare
+from shards.private_redis.server import prepare
 server = prepare(sys.argv[1])
 server.start()
 print("up", flush=True)
@@ -231,7 +233,7 @@ def test_one_data_directory_has_one_owner_at_a_time(
 
 FORKING_OWNER = """
 import os, sys, time
-from shards.private_server import prepare
+from shards.private_redis.server import prepare
 server = prepare(sys.argv[1])
 pid = os.fork()
 if pid == 0:

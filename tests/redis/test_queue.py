@@ -1,6 +1,7 @@
 """The verbs of the queues on a real Redis: what goes in comes out, in order, in turn and once."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 import redis as redis_py
@@ -82,9 +83,18 @@ async def test_many_small_claims_leave_the_low_lane_its_share_too(redis_url: str
 async def test_tenants_take_turns_of_one_quantum(redis_url: str) -> None:
     async with opened(redis_url) as queue:
         holding = await fill(queue, (HIGH, "a", 25), (HIGH, "b", 4), (HIGH, "c", 25))
-        claimed = await take(queue, holding, 1, most=44, quantum=10)
-        turns = [("a", 10), ("b", 4), ("c", 10), ("a", 10), ("c", 10)]
-        assert portions(claimed) == [("high", tenant, count) for tenant, count in turns]
+        for number, turns in enumerate(([("a", 10), ("b", 4), ("c", 10)], [("a", 10), ("c", 10)])):
+            claimed = await take(queue, holding, number, quantum=10)
+            assert portions(claimed) == [("high", flow, count) for flow, count in turns]
+
+
+async def test_a_turn_that_the_end_of_a_claim_interrupts_is_finished_in_the_next(redis_url: str) -> None:
+    async with opened(redis_url) as queue:
+        holding = await fill(queue, (HIGH, "a", 100), (HIGH, "b", 100))
+        served = [portions(await take(queue, holding, number, most=7, quantum=10)) for number in range(4)]
+        assert [(flow, count) for claim in served for _, flow, count in claim] == [
+            ("a", 7), ("a", 3), ("b", 4), ("b", 6), ("a", 1), ("a", 7),
+        ]  # fmt: skip
 
 
 async def test_turns_go_on_from_claim_to_claim(redis_url: str) -> None:
@@ -94,16 +104,18 @@ async def test_turns_go_on_from_claim_to_claim(redis_url: str) -> None:
         assert served == [[("high", tenant, 10)] for tenant in "abca"]
 
 
-async def test_a_tenant_alone_fills_the_claim_in_one_run(redis_url: str) -> None:
+async def test_a_flow_alone_has_one_turn_in_a_claim_too(redis_url: str) -> None:
+    # so that a worker which claims from many shards in turn is fair across them
     async with opened(redis_url) as queue:
         holding = await fill(queue, (HIGH, "a", 100))
-        assert portions(await take(queue, holding, 1, most=70, quantum=10)) == [("high", "a", 70)]
+        claimed = await take(queue, holding, 1, most=70, quantum=10)
+        assert (portions(claimed), claimed.asleep) == ([("high", "a", 10)], False)
 
 
 async def test_tenants_passed_over_keep_their_jobs_and_the_shard_is_asleep(redis_url: str) -> None:
     async with opened(redis_url) as queue:
         holding = await fill(queue, (HIGH, "a", 5), (HIGH, "b", 5), (LOW, "a", 5))
-        claimed = await take(queue, holding, 1, pass_over=["a"])
+        claimed = await take(queue, holding, 1, rooms=[("a", 0)])
         assert (portions(claimed), claimed.asleep) == ([("high", "b", 5)], True)
         claimed = await take(queue, holding, 2)
         assert all_jobs(claimed) == jobs("a", 5) + jobs("a", 5)
@@ -112,10 +124,17 @@ async def test_tenants_passed_over_keep_their_jobs_and_the_shard_is_asleep(redis
 async def test_a_tenant_passed_over_takes_no_turn_from_the_others(redis_url: str) -> None:
     async with opened(redis_url) as queue:
         holding = await fill(queue, (HIGH, "a", 100), (HIGH, "b", 100), (HIGH, "c", 100))
-        claimed = await take(queue, holding, 1, most=201, quantum=10, pass_over=["a"])
-        turns = portions(claimed)
-        assert turns[:18] == [("high", "b", 10), ("high", "c", 10)] * 9
-        assert sum(count for _, _, count in turns) == 200
+        for number in range(10):
+            claimed = await take(queue, holding, number, quantum=10, rooms=[("a", 0)])
+            assert portions(claimed) == [("high", "b", 10), ("high", "c", 10)]
+        assert claimed.asleep
+
+
+async def test_no_more_of_a_flow_is_claimed_than_there_is_room_for(redis_url: str) -> None:
+    async with opened(redis_url) as queue:
+        holding = await fill(queue, (HIGH, "a", 30), (LOW, "a", 30), (HIGH, "b", 5))
+        claimed = await take(queue, holding, 1, rooms=[("a", 40)])
+        assert portions(claimed) == [("high", "a", 30), ("high", "b", 5), ("low", "a", 10)]
         assert claimed.asleep
 
 
@@ -125,9 +144,19 @@ async def test_a_ready_list_deleted_by_hand_costs_nobody_else_a_job(
     async with opened(redis_url) as queue:
         holding = await fill(queue, (HIGH, "a", 5), (HIGH, "b", 5), (HIGH, "c", 5))
         raw.delete(KEYS.ready(HIGH, "b"))
-        claimed = await take(queue, holding, 1, quantum=2)
-        assert sorted(all_jobs(claimed)) == jobs("a", 5) + jobs("c", 5)
-        assert claimed.asleep
+        claims = [await take(queue, holding, number, quantum=2) for number in range(3)]
+        assert sorted(job for each in claims for job in all_jobs(each)) == jobs("a", 5) + jobs("c", 5)
+        assert claims[-1].asleep
+
+
+async def heard(rings: AsyncIterator[tuple[str, str]], raw: redis_py.Redis) -> int:
+    """How often the bell has rung."""
+    # whatever rang must arrive before this
+    await asyncio.to_thread(raw.publish, KEYS.bell, "end")
+    count = 0
+    while await anext(rings) != (KEYS.bell, "end"):
+        count += 1
+    return count
 
 
 async def test_the_bell_rings_once_for_each_sleep(redis_url: str, raw: redis_py.Redis) -> None:
@@ -135,12 +164,27 @@ async def test_the_bell_rings_once_for_each_sleep(redis_url: str, raw: redis_py.
         holding = await fill(queue, (HIGH, "a", 1))
         for number in (1, 2):
             assert (await take(queue, holding, number)).asleep
-            for _ in range(3):
-                await queue.enqueue([Batch(SHARD, LOW, "a", [b"job"])])
-            # whatever rang must arrive before this
-            await asyncio.to_thread(raw.publish, KEYS.bell, "end")
-            heard = [await anext(rings), await anext(rings)]
-            assert heard == [(KEYS.bell, ""), (KEYS.bell, "end")]
+            for flow in ("a", "a", "b"):
+                await queue.enqueue([Batch(SHARD, LOW, flow, [b"job"])])
+            assert await heard(rings, raw) == 1
+
+
+async def test_while_a_shard_is_awake_the_bell_rings_for_a_flow_that_was_not_there(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    async with opened(redis_url) as queue, listening(redis_url, [KEYS.bell]) as rings:
+        holding = await fill(queue, (HIGH, "a", 30))
+        assert await heard(rings, raw) == 0
+        assert not (await take(queue, holding, 1, most=10)).asleep
+        await queue.enqueue([Batch(SHARD, HIGH, "a", [b"job"])])
+        assert await heard(rings, raw) == 0
+        # in the other lane, too; but once for a claim
+        for lane, flow in ((LOW, "a"), (HIGH, "b"), (LOW, "b")):
+            await queue.enqueue([Batch(SHARD, lane, flow, [b"job"])])
+        assert await heard(rings, raw) == 1
+        assert not (await take(queue, holding, 2, most=10)).asleep
+        await queue.enqueue([Batch(SHARD, HIGH, "c", [b"job"])])
+        assert await heard(rings, raw) == 1
 
 
 async def test_a_settled_claim_leaves_nothing_behind(redis_url: str, raw: redis_py.Redis) -> None:
@@ -150,7 +194,12 @@ async def test_a_settled_claim_leaves_nothing_behind(redis_url: str, raw: redis_
         assert raw.exists(KEYS.claim(claimed.claim_id))
         assert await queue.settle([Settlement(holding, claimed.claim_id)]) == [holding]
         await queue.settle([Settlement(holding, (await take(queue, holding, 2)).claim_id)])
-        assert set(raw.keys()) == {KEYS.fence.encode(), KEYS.lease.encode(), KEYS.asleep.encode()}
+        assert set(raw.keys()) == {
+            KEYS.fence.encode(),
+            KEYS.lease.encode(),
+            KEYS.unrung.encode(),
+            KEYS.depth.encode(),
+        }
 
 
 async def test_retries_wait_until_due_and_then_go_to_the_head(redis_url: str) -> None:
@@ -286,15 +335,15 @@ async def test_reclaim_gives_everything_back_in_the_old_order(redis_url: str) ->
         first = await fill(queue, (HIGH, "a", 200), (HIGH, "b", 200), (LOW, "a", 200))
         # more than nine claims, because 10 comes after 9 and not after 1
         for number in range(1, 13):
-            await take(queue, first, number, most=20, quantum=3, low_share=0.4)
+            await take(queue, first, number, most=20, quantum=10, low_share=0.4)
         [second] = await queue.acquire([SHARD])
         for number in range(1, 4):
-            await take(queue, second, number, most=20, quantum=3, low_share=0.4)
+            await take(queue, second, number, most=20, quantum=10, low_share=0.4)
         [third] = await queue.acquire([SHARD])
         assert await queue.reclaim(third) == 15 * 20
-        claimed = await take(queue, third, 1, most=600, quantum=7, low_share=0.5)
+        claimed = await take(queue, third, 1, most=600)
         for lane, tenant in (("high", "a"), ("high", "b"), ("low", "a")):
-            runs = [run.jobs for run in claimed.runs if (run.lane, run.tenant) == (lane, tenant)]
+            runs = [run.jobs for run in claimed.runs if (run.lane, run.flow) == (lane, tenant)]
             assert [job for run in runs for job in run] == jobs(tenant, 200)
 
 
@@ -313,7 +362,7 @@ async def test_a_batch_may_be_larger_than_what_lua_unpacks(redis_url: str) -> No
     count = 2 * 8_000 + 1
     async with opened(redis_url) as queue:
         holding = await fill(queue, (HIGH, "a", count))
-        claims = [await take(queue, holding, number, most=count) for number in range(1, 6)]
+        claims = [await take(queue, holding, number, most=count, quantum=count) for number in range(1, 6)]
         assert [len(all_jobs(claimed)) for claimed in claims] == [CLAIM_MOST] * 4 + [count - 4 * CLAIM_MOST]
         [later] = await queue.acquire([SHARD])
         assert await queue.reclaim(later) == count

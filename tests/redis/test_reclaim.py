@@ -8,12 +8,13 @@ import redis as redis_py
 from words import all_jobs, opened, take
 
 from shards import queue as queue_module
+from shards.api_key import new_api_key
 from shards.job import Job, decode_job, encode_job
 from shards.keys import shard_keys
 from shards.lanes import Lane
 from shards.queue import Batch, Holding, Queue, Retry, Settlement
 from shards.tenant import Tenant
-from shards.tenants import Tenants, new_api_key
+from shards.tenants import Tenants
 
 SHARD = 7
 KEYS = shard_keys(SHARD)
@@ -56,7 +57,7 @@ def waiting(raw: redis_py.Redis) -> list[tuple[bytes, int]]:
 
 async def make_tenant(url: str, name: str, in_doubt: str) -> None:
     store = Tenants(url)
-    await store.create(Tenant(name, "TEAM000001", "KEYS000001", b"", (), 4, 0, in_doubt), *new_api_key())
+    await store.create(Tenant(name, in_doubt=in_doubt), *new_api_key())
     await store.close()
 
 

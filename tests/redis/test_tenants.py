@@ -8,13 +8,16 @@ import redis as redis_py
 from redis_server import RedisServer
 
 from shards import keys
+from shards.api_key import ApiKey, hash_api_key, new_api_key
+from shards.credential import Credential
 from shards.errors import AlreadyExists, NotFound, StoreUnavailable
 from shards.redis import listening
-from shards.tenant import ApiKey, Tenant, hash_api_key
-from shards.tenants import DEFAULT_SHARDS, Tenants, new_api_key
+from shards.tenant import Tenant
+from shards.tenants import DEFAULT_SHARDS, Tenants
 
-ACME = Tenant("acme", "TEAM000001", "KEY0000001", b"sealed", ("com.acme.app", "com.acme.mail"), 4, 1_700)
-ZETA = Tenant("zeta", "TEAM000002", "KEY0000002", b"sealed too", ("com.zeta.app",))
+KEY = Credential("KEY0000001", "TEAM000001", "KEY0000001", b"sealed")
+ACME = Tenant("acme", ("com.acme.app", "com.acme.mail"), (KEY,), created_ms=1_700)
+ZETA = Tenant("zeta", ("com.zeta.app",))
 
 
 @asynccontextmanager
@@ -43,7 +46,7 @@ async def test_tenants_are_listed_by_id(redis_url: str) -> None:
 async def test_a_name_that_is_taken_is_not_overwritten(redis_url: str, raw: redis_py.Redis) -> None:
     async with opened(redis_url) as tenants:
         await tenants.create(ACME, "secret", "clarion_1")
-        usurper = Tenant("acme", "TEAM000009", "KEY0000009", b"other", ())
+        usurper = Tenant("acme", ("com.usurper.app",))
         with pytest.raises(AlreadyExists, match="'acme'"):
             await tenants.create(usurper, "stolen", "clarion_2")
         assert await tenants.get("acme") == ACME

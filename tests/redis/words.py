@@ -27,20 +27,20 @@ async def take(
     number: int,
     most: int = 1_000,
     *,
-    quantum: int = 1_000,
+    quantum: int = 4_000,
     low_share: float = 0.0,
-    pass_over: Sequence[str] = (),
+    rooms: Sequence[tuple[str, int]] = (),
 ) -> Claimed:
     """One claim on one shard, which must be granted."""
     wanted = [(holding, f"{holding.fence}:{number}", most)]
-    [claimed] = await queue.claim(wanted, quantum=quantum, low_share=low_share, pass_over=pass_over)
+    [claimed] = await queue.claim(wanted, quantum=quantum, low_share=low_share, rooms=rooms)
     assert isinstance(claimed, Claimed), claimed
     return claimed
 
 
 def portions(claimed: Claimed) -> list[tuple[str, str, int]]:
     """Who was served, in which lane and with how many jobs, in turn."""
-    return [(run.lane, run.tenant, len(run.jobs)) for run in claimed.runs]
+    return [(run.lane, run.flow, len(run.jobs)) for run in claimed.runs]
 
 
 def all_jobs(claimed: Claimed) -> list[bytes]:

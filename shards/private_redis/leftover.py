@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from shards.private_errors import DataDirectoryInUse
+from shards.private_redis.errors import DataDirectoryInUse
 
 SHUTDOWN_S: Final = 30.0  # to write out its file
 KILLED_S: Final = 5.0

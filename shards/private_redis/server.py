@@ -38,9 +38,9 @@ from urllib.parse import quote
 import msgspec
 
 from shards.parent_death import die_with_parent
-from shards.private_binary import Version, find_server
-from shards.private_conf import FSYNCS, Fsync, config_text
-from shards.private_errors import (
+from shards.private_redis.binary import Version, find_server
+from shards.private_redis.conf import FSYNCS, Fsync, config_text
+from shards.private_redis.errors import (
     ELSEWHERE,
     DataDirectoryInUse,
     DataDirectoryUnusable,
@@ -48,7 +48,7 @@ from shards.private_errors import (
     ServerDidNotStart,
     unusable,
 )
-from shards.private_leftover import end_leftover
+from shards.private_redis.leftover import end_leftover
 
 SOCKET_PATH_BYTES: Final = 103
 # Less is gone within seconds of full load, and then Redis refuses every write.
@@ -164,7 +164,7 @@ def _answers(path: Path) -> bool:
 def prepare(data_dir: Path | str, fsync: Fsync = "everysec") -> PrivateServer:
     """Makes everything ready to run a server on `data_dir`, and takes the lock on it.
 
-    Raises one of `shards.private_errors`, and ValueError for an `fsync` that is none.
+    Raises one of `shards.private_redis.errors`, and ValueError for an `fsync` that is none.
     """
     if fsync not in FSYNCS:
         raise ValueError(f"fsync {fsync!r}: write one of {', '.join(FSYNCS)}")

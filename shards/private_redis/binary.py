@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from shards.private_errors import ELSEWHERE, INSTEAD, DataTooNew, NoServerFound
+from shards.private_redis.errors import ELSEWHERE, INSTEAD, DataTooNew, NoServerFound
 
 OLDEST: Final = (7, 0)
 NAMES: Final = ("redis-server", "valkey-server")

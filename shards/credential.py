@@ -1,0 +1,77 @@
+"""Credentials: what APNs knows a tenant by, and which of a tenant's credentials signs a push. Pure.
+
+Apple has two kinds of provider key: one for a whole team, and one for some topics of it. A key works in one
+environment or, if it was made before 2025, in both. Certificates are older still: one app, and its environment is
+written in them. A tenant may have several of any kind: one for each environment, one for each app, and for a time an
+old one beside the one that replaces it.
+"""
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import msgspec
+
+from shards.environment import Environment
+from shards.push_types import belongs
+
+Kind = Literal["key", "certificate"]
+
+BOTH: Final = (Environment.PRODUCTION.value, Environment.SANDBOX.value)
+
+
+class Credential(msgspec.Struct, array_like=True, frozen=True):
+    """One key, or one certificate with its key.
+
+    ``name`` tells it from the tenant's others: the key id for a key. ``sealed`` is the .p8 text, or the PEM of
+    certificate and private key, sealed by the vault with ``context(tenant, name)``. ``topics`` are the bundle ids that
+    it is good for, () for all of the tenant's. ``not_after_ms``: from then on it is not used; 0 for no end. Unix ms.
+    """
+
+    name: str
+    team_id: str
+    key_id: str
+    sealed: bytes
+    kind: Kind = "key"
+    environments: tuple[str, ...] = BOTH
+    topics: tuple[str, ...] = ()
+    created_ms: int = 0
+    not_after_ms: int = 0
+    disabled: bool = False
+
+    @property
+    def known_as(self) -> str:
+        """What conditions and links call it: the key id, or the name of a certificate, which has none."""
+        return self.key_id or self.name
+
+    def serves(self, environment: str, now_ms: int) -> bool:
+        """Whether it may be used there at that time."""
+        return (
+            not self.disabled
+            and environment in self.environments
+            and (not self.not_after_ms or now_ms < self.not_after_ms)
+        )
+
+
+def context(tenant: str, name: str) -> str:
+    """What a sealed secret is bound to: it opens for no other tenant and under no other name."""
+    return f"credential:{tenant}:{name}"
+
+
+def choose(credentials: Iterable[Credential], environment: str, topic: str, now_ms: int) -> Credential | None:
+    """The credential for a push, or None if there is none.
+
+    One that names the topic comes before one for all topics, since its key can push to nothing else; among equals the
+    newest, so that adding a key is how it replaces another, and removing it is how the other comes back.
+    """
+    best: tuple[int, int] | None = None
+    chosen = None
+    for credential in credentials:
+        if not credential.serves(environment, now_ms):
+            continue
+        fit = max((len(each) for each in credential.topics if belongs(topic, each)), default=0)
+        if credential.topics and not fit:
+            continue
+        rank = (fit, credential.created_ms)
+        if best is None or rank >= best:
+            best, chosen = rank, credential
+    return chosen

@@ -1,0 +1,1 @@
+"""A redis-server of Clarion's own, for who has none: found, configured, started, and never left behind."""

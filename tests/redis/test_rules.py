@@ -1,0 +1,180 @@
+"""Weights, rates and pauses: what each shard knows of a tenant, and what claims make of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import redis as redis_py
+from words import jobs, opened, portions, take
+
+from shards import keys
+from shards.api_key import new_api_key
+from shards.keys import shard_keys
+from shards.lanes import Lane
+from shards.queue import Batch, Holding, Queue
+from shards.redis import listening
+from shards.tenant import Limits, Tenant
+from shards.tenants import Tenants
+
+SHARD = 5
+KEYS = shard_keys(SHARD)
+
+
+@dataclass
+class Desk:
+    queue: Queue
+    tenants: Tenants
+    holding: Holding
+    claims: int = 0
+
+    async def take(self, most: int = 1_000, quantum: int = 10, **how: Any) -> list[tuple[str, str, int]]:
+        self.claims += 1
+        return portions(await take(self.queue, self.holding, self.claims, most, quantum=quantum, **how))
+
+
+async def desk(queue: Queue, url: str, *names: str, each: int = 400, lane: Lane = Lane.HIGH) -> Desk:
+    """Tenants with so many jobs each."""
+    tenants = Tenants(url)
+    for name in names:
+        await tenants.create(Tenant(name), *new_api_key())
+    await queue.enqueue([Batch(SHARD, lane, name, jobs(name, each)) for name in names])
+    [holding] = await queue.acquire([SHARD])
+    return Desk(queue, tenants, holding)
+
+
+async def limit(tenants: Tenants, name: str, **limits: float) -> None:
+    await tenants.change(name, lambda tenant: Tenant(tenant.id, limits=Limits(**limits)))  # type: ignore[arg-type]
+
+
+async def test_flows_are_served_in_the_ratio_of_their_weights(redis_url: str) -> None:
+    async with opened(redis_url) as queue:
+        at = await desk(queue, redis_url, "a", "b", "c")
+        await limit(at.tenants, "b", weight=2)
+        await limit(at.tenants, "c", weight=4)
+        served = {"a": 0, "b": 0, "c": 0}
+        # a claim that ends in the middle of a turn takes nothing from whoever it was
+        for _ in range(25):
+            for _, flow, count in await at.take(most=23):
+                served[flow] += count
+        assert sum(served.values()) == 25 * 23
+        share = sum(served.values()) / 7
+        # within one turn, wherever it ends
+        for flow, weight in (("a", 1), ("b", 2), ("c", 4)):
+            assert abs(served[flow] - weight * share) <= 10 * weight
+        await at.tenants.close()
+
+
+async def test_a_paused_lane_gives_nothing_and_the_other_goes_on(redis_url: str) -> None:
+    async with opened(redis_url) as queue:
+        at = await desk(queue, redis_url, "a", "b", each=5)
+        await queue.enqueue([Batch(SHARD, Lane.LOW, "a", jobs("a", 5))])
+        await at.tenants.change("a", lambda tenant: Tenant("a", paused=("high",)))
+        assert await at.take() == [("high", "b", 5), ("low", "a", 5)]
+        assert await at.take() == []
+        await at.tenants.change("a", lambda tenant: Tenant("a"))
+        assert await at.take() == [("high", "a", 5)]
+        await at.tenants.close()
+
+
+async def test_a_disabled_tenant_gives_nothing(redis_url: str) -> None:
+    async with opened(redis_url) as queue:
+        at = await desk(queue, redis_url, "a", "b", each=5)
+        await at.tenants.change("a", lambda tenant: Tenant("a", disabled=True))
+        assert await at.take() == [("high", "b", 5)]
+        await at.tenants.close()
+
+
+async def test_whatever_may_bring_work_wakes_a_shard_that_sleeps(redis_url: str) -> None:
+    async with opened(redis_url) as queue, listening(redis_url, [KEYS.bell]) as rings:
+        at = await desk(queue, redis_url, "a", each=5)
+        await at.tenants.change("a", lambda tenant: Tenant("a", paused=("high", "low")))
+        assert await at.take() == []
+        await at.tenants.change("a", lambda tenant: Tenant("a"))
+        assert await anext(rings) == (KEYS.bell, "")
+        await at.tenants.close()
+
+
+async def test_a_rate_is_kept_and_the_claim_says_when_there_is_more(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    async with opened(redis_url) as queue:
+        at = await desk(queue, redis_url, "a", "b", each=100)
+        await limit(at.tenants, "a", send_per_s=80)
+        # 80 a second over 4 shards, a quarter of a second's worth at once
+        first = await take(queue, at.holding, 1)
+        assert portions(first) == [("high", "a", 5), ("high", "b", 100)]
+        assert first.asleep and 0 < first.again_s <= 0.05
+        # ten seconds later, by the budget's own account, it is full again and no fuller
+        budget, at_ms = raw.hget(KEYS.budgets, "a").split()
+        raw.hset(KEYS.budgets, "a", b"%s %d" % (budget, int(at_ms) - 10_000))
+        assert portions(await take(queue, at.holding, 2)) == [("high", "a", 5)]
+        await at.tenants.close()
+
+
+async def test_a_change_of_spread_moves_the_rate_with_it(redis_url: str, raw: redis_py.Redis) -> None:
+    tenants = Tenants(redis_url)
+    await tenants.create(Tenant("a", limits=Limits(send_per_s=80), spread=4), *new_api_key())
+    assert raw.hget(KEYS.rules, "a") == b"1 20 none"
+    await tenants.change("a", lambda tenant: Tenant("a", limits=tenant.limits, spread=8))
+    assert raw.hget(KEYS.rules, "a") == b"1 10 none"
+    await tenants.close()
+
+
+async def test_a_tenant_like_most_leaves_nothing_in_the_shards(redis_url: str, raw: redis_py.Redis) -> None:
+    tenants = Tenants(redis_url)
+    await tenants.create(Tenant("a"), *new_api_key())
+    assert set(raw.keys()) == {keys.TENANTS.encode(), keys.API_KEYS.encode()}
+    await tenants.change("a", lambda tenant: Tenant("a", in_doubt="bury", limits=Limits(weight=3)))
+    assert raw.smembers(KEYS.once) == {b"a", b"a/sandbox"}
+    assert raw.hgetall(KEYS.rules) == {b"a": b"3 0 none", b"a/sandbox": b"3 0 none"}
+    await tenants.delete("a")
+    assert not raw.exists(KEYS.once, KEYS.rules, keys.TENANTS, keys.API_KEYS)
+    await tenants.close()
+
+
+@pytest.mark.parametrize("low_share", [0.1, 0.25, 0.5])
+async def test_the_low_lane_has_its_share_in_the_long_run(redis_url: str, low_share: float) -> None:
+    async with opened(redis_url) as queue:
+        at = await desk(queue, redis_url, "a", "b")
+        await queue.enqueue([Batch(SHARD, Lane.LOW, "c", jobs("c", 400))])
+        low = 0
+        for _ in range(20):
+            low += sum(
+                n for lane, _, n in await at.take(17, quantum=40, low_share=low_share) if lane == "low"
+            )
+        # less than one job of a claim apart
+        assert abs(low - 20 * 17 * low_share) < 20
+        await at.tenants.close()
+
+
+@pytest.mark.parametrize("room", [1, 3, 10])
+@pytest.mark.parametrize("low_share", [0.1, 0.5])
+async def test_a_flow_shares_the_room_that_there_is_for_it_among_its_lanes(
+    redis_url: str, low_share: float, room: int
+) -> None:
+    async with opened(redis_url) as queue:
+        at = await desk(queue, redis_url, "a")
+        await queue.enqueue([Batch(SHARD, Lane.LOW, "a", jobs("a", 400))])
+        served = {"high": 0, "low": 0}
+        for _ in range(300 // room):
+            for lane, _, count in await at.take(100, quantum=40, low_share=low_share, rooms=[("a", room)]):
+                served[lane] += count
+        assert sum(served.values()) == 300 // room * room
+        assert abs(served["low"] - 300 * low_share) <= room + 1
+        await at.tenants.close()
+
+
+@pytest.mark.parametrize(("in_low", "paused", "of_low"), [(1, (), 1), (5, ("low",), 0)])
+async def test_a_high_lane_keeps_no_room_for_what_its_low_lane_cannot_give(
+    redis_url: str, in_low: int, paused: tuple[str, ...], of_low: int
+) -> None:
+    """Else the shard would rest, and the flow with it, though there is room for its jobs."""
+    async with opened(redis_url) as queue:
+        at = await desk(queue, redis_url, "a", each=3)
+        await queue.enqueue([Batch(SHARD, Lane.LOW, "a", jobs("a", in_low))])
+        await at.tenants.change("a", lambda tenant: Tenant(tenant.id, paused=paused))
+        served = {"high": 0, "low": 0}
+        for lane, _, count in await at.take(100, low_share=1.0, rooms=[("a", 3)]):
+            served[lane] += count
+        assert served == {"high": 3 - of_low, "low": of_low}
+        await at.tenants.close()
