@@ -17,10 +17,12 @@ SANDBOX_URL = "https://api.sandbox.push.apple.com"
 class EngineOptions:
     """What one worker needs to know.
 
-    ``in_hand_most`` bounds the jobs that a worker holds claimed, and so what repeats after a kill -9;
-    ``backlog_most`` bounds those of them that wait for one pool, above which its tenants are passed over;
-    ``claim_most`` is the size of one claim; ``quantum`` is a tenant's turn in a shard that it shares;
-    ``low_share`` of each claim is kept for the low lane.
+    ``in_hand_most`` bounds the jobs that a worker holds claimed, and so what repeats after a kill -9; ``in_hand_least``
+    is what it takes however slowly they are answered, while there are enough. ``round_most`` is what a round of claims
+    brings, which is handed over in one go: more is cheaper, and whoever is not among it waits for as long, so it is
+    ``round_quick`` while flows come that would wait. ``claim_least`` and ``claim_most`` bound one claim, and
+    ``turn_least`` what a flow gives in its turn. While the high lane has more to give, ``low_share`` of each claim is
+    kept for the low lane.
     """
 
     redis_url: str = ""
@@ -28,9 +30,12 @@ class EngineOptions:
     apns_sandbox_url: str = SANDBOX_URL
     apns_ca_file: Path | None = None
     in_hand_most: int = 8_192
-    backlog_most: int = 2_048
+    in_hand_least: int = 1_024
     claim_most: int = 512
-    quantum: int = 64
+    round_most: int = 1_024
+    round_quick: int = 256
+    claim_least: int = 128
+    turn_least: int = 16
     low_share: float = 0.1
     answer_deadline_s: float = 30.0
     drain_s: float = 20.0
@@ -52,6 +57,15 @@ class EngineOptions:
             )
         if not 1 <= self.links.most <= 1_000:
             raise OptionError("links_max", f"is {self.links.most}; write a number from 1 to 1000")
+        if not 1 <= self.links.pools_most <= 100_000:
+            raise OptionError("pools_max", f"is {self.links.pools_most}; write a number from 1 to 100000")
+        if not 64 <= self.in_hand_most <= 100_000:
+            raise OptionError("in_hand_most", f"is {self.in_hand_most}; write a number from 64 to 100000")
+        if not 64 <= self.in_hand_least <= self.in_hand_most:
+            raise OptionError(
+                "in_hand_least",
+                f"is {self.in_hand_least}; write a number from 64 to --in-hand-most, {self.in_hand_most}",
+            )
         if not 1 <= self.lease_s <= 300:
             raise OptionError("lease_s", f"is {self.lease_s:g}; write a number of seconds from 1 to 300")
         if not 0 < self.retry.first_s <= self.retry.most_s:

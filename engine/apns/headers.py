@@ -7,6 +7,7 @@ the apns-id, and now and then an expiration or a collapse id. What a tenant did 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from engine.apns.identity import Badge
 from engine.http2.header_encoder import Field, Profile
 from shards.job import Job
 
@@ -17,14 +18,18 @@ Held = tuple[Job, Any]
 
 
 class ProfileBook:
-    """The profiles of one link: its authority and bearer token with each topic, push type and priority."""
+    """The profiles of one link: its authority and badge with each topic, push type and priority.
 
-    def __init__(self, authority: bytes, token: bytes) -> None:
+    ``until_s``: when the badge is worn out, and another book must take this one's place (Unix seconds).
+    """
+
+    def __init__(self, authority: bytes, badge: Badge) -> None:
+        self.until_s = badge.until_s
         self._shared: tuple[Field, ...] = (
             (b":method", b"POST"),
             (b":scheme", b"https"),
             (b":authority", authority),
-            (b"authorization", b"bearer " + token),
+            *badge.headers,
         )
         self.profiles: dict[tuple[str, str, int], Profile] = {}
 

@@ -11,13 +11,13 @@ from typing import Final
 from cyclopts import App, CycloptsError
 from cyclopts.config import Env
 
-from engine.cli import dead, demo, run, send, simulate, tenant
 from engine.cli.config import clarion_toml
-from engine.cli.errors import CommandError
-from ingest.serve import ListenError
+from engine.cli.errors import CommandError, in_options
+from shards.administration.checks import ActionRefused
 from shards.errors import StoreError
+from shards.listening import ListenError
 from shards.options import OptionError
-from shards.private_errors import PrivateServerError
+from shards.private_redis.errors import PrivateServerError
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -40,14 +40,25 @@ app: Final = App(
     help_format="markdown",
     config=[Env("CLARION_", command=False), clarion_toml],
 )
-app.command(run.run)
-app.command(run.engine)
-app.command(run.ingest)
-app.command(tenant.app)
-app.command(dead.app)
-app.command(send.send)
-app.command(demo.demo)
-app.command(simulate.simulate)
+# by name: what a command needs is imported when it is called; a list of tenants needs no web server
+_COMMANDS: Final = {
+    "run": "run:run",
+    "engine": "run:engine",
+    "ingest": "run:ingest",
+    "admin": "run:admin",
+    "tenant": "tenant:app",
+    "application": "application:app",
+    "credential": "credential:app",
+    "key": "key:app",
+    "vault": "vault:app",
+    "dead": "dead:app",
+    "tune": "tune:app",
+    "send": "send:send",
+    "demo": "demo:demo",
+    "simulate": "simulate:simulate",
+}
+for _name, _place in _COMMANDS.items():
+    app.command(f"engine.cli.{_place}", name=_name)
 
 
 def main() -> None:
@@ -60,6 +71,10 @@ def main() -> None:
     )
     # one line per task of theirs is not worth reading, and theirs may name URLs
     logging.getLogger("asyncio").setLevel(logging.ERROR)
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        # a list of commands shows the first line of each
+        for name in _COMMANDS:
+            app[name]
     try:
         code = app(exit_on_error=False, result_action="return_value")
     except CycloptsError:
@@ -67,6 +82,9 @@ def main() -> None:
     except OptionError as error:
         print(f"clarion: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
+    except ActionRefused as refused:
+        print(f"clarion: {in_options(refused)}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
     except (CommandError, ListenError, PrivateServerError, StoreError) as error:
         print(f"clarion: {error}", file=sys.stderr)
         sys.exit(EXIT_FAILED)

@@ -3,26 +3,65 @@
 import json
 import urllib.error
 import urllib.request
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from cyclopts import Parameter
 
 from engine.cli.errors import CommandError
 
+ANSWER_S = 15.0
 
-def send(
-    *,
-    api_key: str,
-    device_token: str,
-    topic: str,
-    alert: str | None = None,
-    payload: str | None = None,
-    lane: Literal["high", "low"] | None = None,
-    push_type: str | None = None,
-    priority: int | None = None,
-    expiration: int | None = None,
-    collapse_id: str | None = None,
-    environment: Literal["production", "sandbox"] | None = None,
-    url: str = "http://127.0.0.1:8080",
-) -> int:
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PushParams:
+    """The push, with the API's own words; what is left out is left out there too."""
+
+    device_token: str
+    "The device, in hex, as the app got it from iOS."
+
+    topic: str
+    "The app's bundle id."
+
+    alert: str | None = None
+    'Text to show: short for a payload of {"aps":{"alert": TEXT}}.'
+
+    payload: str | None = None
+    "The whole payload, as a JSON object."
+
+    lane: Literal["high", "low"] | None = None
+    "high (the API's default) or low, for campaigns."
+
+    push_type: str | None = None
+    "Apple's push type; without it, alert."
+
+    priority: int | None = None
+    "10, 5 or 1."
+
+    expiration: int | None = None
+    "Until when APNs may keep it, in Unix seconds; 0 for one attempt."
+
+    collapse_id: str | None = None
+    "Pushes with the same one replace each other on the device."
+
+    environment: Literal["production", "sandbox"] | None = None
+    "Where the device's token comes from; without it, production."
+
+    def notification(self) -> dict[str, Any]:
+        """As the API takes it. Raises CommandError."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        alert, payload = given.pop("alert", None), given.pop("payload", None)
+        if (alert is None) == (payload is None):
+            raise CommandError("give either --alert or --payload")
+        try:
+            given["payload"] = {"aps": {"alert": alert}} if payload is None else json.loads(payload)
+        except ValueError as error:
+            raise CommandError(f"--payload is not JSON: {error}") from error
+        return given
+
+
+def send(*, api_key: str, push: PushParams, url: str = "http://127.0.0.1:8080") -> int:
     """Send one push, and print its id. Accepted means that Redis has it, not yet that APNs does.
 
     For example:
@@ -35,54 +74,16 @@ def send(
     ----------
     api_key
         The tenant's API key, as 'clarion tenant create' showed it.
-    device_token
-        The device, in hex, as the app got it from iOS.
-    topic
-        The app's bundle id.
-    alert
-        Text to show: short for a payload of {"aps":{"alert": TEXT}}.
-    payload
-        The whole payload, as a JSON object.
-    lane
-        high (the API's default) or low, for campaigns.
-    push_type
-        Apple's push type; without it, alert.
-    priority
-        10, 5 or 1.
-    expiration
-        Until when APNs may keep it, in Unix seconds; 0 for one attempt.
-    collapse_id
-        Pushes with the same one replace each other on the device.
-    environment
-        Where the device's token comes from; without it, production.
     url
         Where the gateway listens.
     """
-    if (alert is None) == (payload is None):
-        raise CommandError("give either --alert or --payload")
-    try:
-        content = {"aps": {"alert": alert}} if payload is None else json.loads(payload)
-    except ValueError as error:
-        raise CommandError(f"--payload is not JSON: {error}") from error
-    notification = {
-        "device_token": device_token,
-        "topic": topic,
-        "payload": content,
-        "lane": lane,
-        "push_type": push_type,
-        "priority": priority,
-        "expiration": expiration,
-        "collapse_id": collapse_id,
-        "environment": environment,
-    }
-    body = json.dumps({name: value for name, value in notification.items() if value is not None})
     request = urllib.request.Request(
         f"{url.rstrip('/')}/v1/push",
-        data=body.encode(),
+        data=json.dumps(push.notification()).encode(),
         headers={"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=15) as answer:
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
             print(json.load(answer)["id"])
     except urllib.error.HTTPError as error:
         raise CommandError(_in_words(error)) from error

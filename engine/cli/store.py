@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from engine.cli.options import StoreParams
-from shards.private_server import prepare, running_url
+from shards.administration.actions import Administration
+from shards.private_redis.server import prepare, running_url
 from shards.tenants import Tenants
+from shards.vault import Vault
 
 Answer = TypeVar("Answer")
 
@@ -38,3 +40,17 @@ def with_tenants(url: str, work: Callable[[Tenants], Awaitable[Answer]]) -> Answ
             await tenants.close()
 
     return asyncio.run(connected())
+
+
+def administer(store: StoreParams, work: Callable[[Administration], Awaitable[Answer]]) -> Answer:
+    """Do an administrator's action. Raises what ``shards.administration`` does."""
+
+    async def connected(url: str) -> Answer:
+        administration = Administration(url, lambda create: Vault(store.master_key(create=create)))
+        try:
+            return await work(administration)
+        finally:
+            await administration.close()
+
+    with redis_url(store) as url:
+        return asyncio.run(connected(url))

@@ -1,44 +1,42 @@
 """``clarion tenant``: the companies on this gateway."""
 
-import re
-import time
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
+import msgspec
 from cyclopts import App, Parameter
-from rich.console import Console
-from rich.table import Table
 
-from engine.apns.bearer import KeyFileError, load_p8
+from engine.cli import tables
+from engine.cli.admin_options import CredentialParams, LimitParams, ShowParams
 from engine.cli.errors import CommandError
 from engine.cli.options import StoreParams
-from engine.cli.store import redis_url, with_tenants
-from shards.conditions import Condition
-from shards.tenant import Tenant, credential_context
-from shards.tenants import Tenants, new_api_key
-from shards.vault import Vault
+from engine.cli.store import administer
+from shards.administration.actions import wall_ms
+from shards.administration.credential_request import NewCredential
+from shards.administration.requests import NewTenant, TenantChanges, WhichLane
+from shards.administration.views import TenantView
 
-app: Final = App(name="tenant", help="Create and list tenants: the companies that push through this gateway.")
+app: Final = App(name="tenant", help="Tenants: the companies that push through this gateway.")
+# it dials APNs, which needs more than the others do
+app.command("engine.cli.check:check", name="check")
 
-NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-APPLE_ID: Final = re.compile(r"[A-Z0-9]{10}")
-TOPIC: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,198}[A-Za-z0-9])?")
-SPREAD_MOST: Final = 64
+LaneName = Literal["high", "low", "both"]
 
 _NO_STORE: Final = StoreParams()
+_NO_CREDENTIAL: Final = CredentialParams()
+_NO_LIMITS: Final = LimitParams()
+_PLAIN: Final = ShowParams()
 
 
 @app.command
 def create(
     name: str,
     *,
-    team_id: str,
-    key_id: str,
-    key_file: Path,
-    topic: Annotated[list[str], Parameter(negative="")],
-    spread: int = 4,
+    topic: Annotated[list[str] | None, Parameter(negative="")] = None,
+    spread: int | None = None,
     in_doubt: Literal["resend", "bury"] = "resend",
+    credential: CredentialParams = _NO_CREDENTIAL,
+    limits: LimitParams = _NO_LIMITS,
+    show: ShowParams = _PLAIN,
     store: StoreParams = _NO_STORE,
 ) -> None:
     """Create a tenant, and show its API key: once, since only a hash of it is kept.
@@ -54,117 +52,219 @@ def create(
     ----------
     name
         What the tenant is called here: lower-case letters, digits and hyphens.
-    team_id
-        Apple's id of the team, 10 characters (developer account, membership details).
-    key_id
-        Apple's id of the key, 10 characters (the AuthKey_….p8 file's name holds it).
-    key_file
-        The .p8 key that signs the team's pushes. It is stored encrypted.
     topic
         A bundle id that the tenant may push to; may be given several times.
     spread
-        Over how many shards its devices are spread; more for a tenant that alone must use many CPUs.
+        Over how many shards its devices are spread; without it, 4; more for a tenant that alone must use many CPUs.
     in_doubt
         What to do when nobody can know whether APNs had a push: resend it, and it may arrive twice; or bury it among
         the dead letters, and it may not arrive, which suits one-time codes.
     """
-    _require(NAME, name, "NAME", "lower-case letters, digits and hyphens, at most 63, such as acme")
-    _require(
-        APPLE_ID, team_id, "--team-id", "the 10 capital letters and digits that Apple shows for the team"
-    )
-    _require(APPLE_ID, key_id, "--key-id", "the 10 capital letters and digits in the name AuthKey_….p8")
-    for each in topic:
-        _require(TOPIC, each, "--topic", "a bundle id such as com.acme.app")
-    if not 1 <= spread <= SPREAD_MOST:
-        raise CommandError(f"--spread is {spread}; write a number from 1 to {SPREAD_MOST}")
-    pem = _read_key(key_file)
-    vault = Vault(store.master_key(create=True))
-    secret, prefix = new_api_key()
-    tenant = Tenant(
-        id=name,
-        team_id=team_id,
-        key_id=key_id,
-        sealed_key=vault.seal(pem, credential_context(name, key_id)),
-        topics=tuple(dict.fromkeys(topic)),
-        spread=spread,
-        created_ms=int(time.time() * 1000),
+    new = NewTenant(
+        name=name,
+        applications=tuple(topic or ()),
+        credential=NewCredential(**credential.fields()) if credential.given() else None,
+        spread=msgspec.UNSET if spread is None else spread,
         in_doubt=in_doubt,
+        limits=limits.request(),
     )
-    with redis_url(store) as url:
-        with_tenants(url, lambda tenants: tenants.create(tenant, secret, prefix))
-    console = Console()
-    console.print(f"Tenant [bold]{name}[/bold] is created. Its API key, shown only now:\n")
-    # not wrapped, so that it can be copied from a narrow terminal
-    console.print(f"    {secret}\n", soft_wrap=True, highlight=False)
+    # before a store is opened, or even made
+    new.check(wall_ms())
+    created = administer(store, lambda administration: administration.tenants.create(new))
+    if show.json:
+        tables.as_json(created)
+        return
+    print(f"Tenant {name} is created. Its API key, {created.key.prefix}, is shown only now:")
+    tables.secret(created.api_key)
+    if not new.applications:
+        tables.notes([f"it has no application yet: 'clarion application add {name} BUNDLE_ID'"])
+    if new.credential is None:
+        tables.notes([f"it has no credential yet: 'clarion credential add {name} …'"])
 
 
 @app.command(name="list")
-def show(*, store: StoreParams = _NO_STORE) -> None:
+def show_all(*, show: ShowParams = _PLAIN, store: StoreParams = _NO_STORE) -> None:
     """List the tenants, and below them what keeps their credentials from being used.
 
     For example:
 
         clarion tenant list
     """
-    with redis_url(store) as url:
-        tenants, conditions = with_tenants(url, _tenants_and_conditions)
-    if not tenants:
+    found = administer(store, lambda administration: administration.tenants.show_all())
+    if show.json:
+        tables.as_json(found)
+    elif not found.tenants:
         print("There is no tenant yet; 'clarion tenant create --help' shows how to make one.")
-        return
-    table = Table(
-        "tenant", "team", "key", "topics", "spread", "in doubt", "created", box=None, header_style="bold"
+    else:
+        tables.tenants(found.tenants)
+
+
+@app.command(name="show")
+def show_one(name: str, /, *, show: ShowParams = _PLAIN, store: StoreParams = _NO_STORE) -> None:
+    """Show one tenant: its limits, its queues, its credentials and keys, and what holds it up; no secrets.
+
+    For example:
+
+        clarion tenant show acme
+
+    Parameters
+    ----------
+    name
+        The tenant.
+    """
+    found = administer(store, lambda administration: administration.tenants.show(name))
+    if show.json:
+        tables.as_json(found)
+    else:
+        tables.tenant(found)
+
+
+@app.command(name="set")
+def change(
+    name: str,
+    /,
+    *,
+    spread: int | None = None,
+    in_doubt: Literal["resend", "bury"] | None = None,
+    limits: LimitParams = _NO_LIMITS,
+    show: ShowParams = _PLAIN,
+    store: StoreParams = _NO_STORE,
+) -> None:
+    """Change a tenant's limits and settings. What is not given stays as it is.
+
+    For example:
+
+        clarion tenant set acme --weight 4
+        clarion tenant set acme --send-per-s 500 --admit-per-s 1000 --admit-burst 5000
+
+    Parameters
+    ----------
+    name
+        The tenant.
+    spread
+        Over how many shards its devices are spread.
+    in_doubt
+        What to do when nobody can know whether APNs had a push: resend it, or bury it.
+    """
+    if spread is None and in_doubt is None and not limits.given():
+        raise CommandError("say what to set: --weight, --send-per-s, … ('clarion tenant set --help' has all)")
+    changes = TenantChanges(
+        spread=msgspec.UNSET if spread is None else spread,
+        in_doubt=msgspec.UNSET if in_doubt is None else in_doubt,
+        limits=limits.request(),
     )
-    for tenant in tenants:
-        table.add_row(
-            tenant.id,
-            tenant.team_id,
-            tenant.key_id,
-            ", ".join(tenant.topics),
-            str(tenant.spread),
-            tenant.in_doubt,
-            _clock(tenant.created_ms),
-        )
-    console = Console()
-    console.print(table)
-    for line in condition_lines(tenants, conditions):
-        console.print(line, style="bold red", soft_wrap=True, highlight=False, markup=False)
+    changes.check(wall_ms())
+    _told(administer(store, lambda administration: administration.tenants.change(name, changes)), show)
 
 
-async def _tenants_and_conditions(store: Tenants) -> tuple[list[Tenant], list[Condition]]:
-    return await store.all(), await store.conditions.all()
+@app.command
+def disable(name: str, /, *, show: ShowParams = _PLAIN, store: StoreParams = _NO_STORE) -> None:
+    """Take nothing more in of a tenant, and send nothing more. What waits stays; 'enable' lets all go on.
+
+    For example:
+
+        clarion tenant disable acme
+
+    Parameters
+    ----------
+    name
+        The tenant.
+    """
+    _told(administer(store, lambda administration: administration.tenants.disable(name)), show)
 
 
-def condition_lines(tenants: Iterable[Tenant], conditions: Iterable[Condition]) -> Iterable[str]:
-    """A line for each tenant that a condition holds up."""
-    known = list(tenants)
-    for (environment, team_id, key_id, topic), reason, since_ms, seen_ms, refusals in conditions:
-        what = f"topic {topic} of key {key_id}" if topic else f"key {key_id}"
-        for tenant in known:
-            if (tenant.team_id, tenant.key_id) == (team_id, key_id) and (
-                not topic or not tenant.topics or topic in tenant.topics
-            ):
-                yield (
-                    f"{tenant.id}: paused since {_clock(since_ms)}: APNs says {reason} to {what} in {environment} "
-                    f"({refusals} times, last {_clock(seen_ms)}); one push tries again now and then"
-                )
+@app.command
+def enable(name: str, /, *, show: ShowParams = _PLAIN, store: StoreParams = _NO_STORE) -> None:
+    """Let a disabled tenant go on.
+
+    For example:
+
+        clarion tenant enable acme
+
+    Parameters
+    ----------
+    name
+        The tenant.
+    """
+    _told(administer(store, lambda administration: administration.tenants.enable(name)), show)
 
 
-def _clock(ms: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(ms / 1000))
+@app.command
+def pause(
+    name: str, /, *, lane: LaneName = "both", show: ShowParams = _PLAIN, store: StoreParams = _NO_STORE
+) -> None:
+    """Send nothing more from a tenant's lane. Pushes are still taken in, and wait.
+
+    For example:
+
+        clarion tenant pause acme --lane low
+
+    Parameters
+    ----------
+    name
+        The tenant.
+    lane
+        Which: high, low or both.
+    """
+    which = WhichLane(lane=lane)
+    _told(administer(store, lambda administration: administration.tenants.pause(name, which)), show)
 
 
-def _require(pattern: re.Pattern[str], value: str, option: str, shape: str) -> None:
-    if not pattern.fullmatch(value):
-        raise CommandError(f"{option} {value!r} can't be: write {shape}")
+@app.command
+def resume(
+    name: str, /, *, lane: LaneName = "both", show: ShowParams = _PLAIN, store: StoreParams = _NO_STORE
+) -> None:
+    """Let a paused lane go on.
+
+    For example:
+
+        clarion tenant resume acme --lane low
+
+    Parameters
+    ----------
+    name
+        The tenant.
+    lane
+        Which: high, low or both.
+    """
+    which = WhichLane(lane=lane)
+    _told(administer(store, lambda administration: administration.tenants.resume(name, which)), show)
 
 
-def _read_key(path: Path) -> bytes:
-    try:
-        pem = path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"--key-file {path} can't be read: {error.strerror}") from error
-    try:
-        load_p8(pem)
-    except KeyFileError as error:
-        raise CommandError(f"--key-file {path} can't sign pushes: {error}") from error
-    return pem
+@app.command
+def delete(
+    name: str,
+    /,
+    *,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    show: ShowParams = _PLAIN,
+    store: StoreParams = _NO_STORE,
+) -> None:
+    """Remove a tenant with its API keys and credentials, for ever.
+
+    For example:
+
+        clarion tenant delete acme
+
+    Parameters
+    ----------
+    name
+        The tenant.
+    force
+        Even if pushes of it wait: they end among the dead letters as TenantUnknown.
+    """
+    done = administer(store, lambda administration: administration.tenants.delete(name, force=force))
+    if show.json:
+        tables.as_json(done)
+        return
+    print(f"Tenant {name} is gone, with its API keys and credentials.")
+    tables.notes(done.notes)
+
+
+def _told(view: TenantView, show: ShowParams) -> None:
+    """The tenant as it is now."""
+    if show.json:
+        tables.as_json(view)
+    else:
+        print(f"Tenant {view.name} is {tables.state(view)}; limits: {tables.limits(view.limits)}; ", end="")
+        print(f"spread {view.spread}; in doubt: {view.in_doubt}.")

@@ -8,15 +8,18 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from engine.link.errors import DialError
 from engine.link.link import Link
+from shards.environment import Environment
 
 # a peer that does not answer the end of TLS is dropped after this, not after asyncio's 30 seconds
 TLS_CLOSE_S: Final = 1.0
+# alerts about the certificate that we show, as OpenSSL spells them (RFC 8446, 6.2), and Apple's word for what they mean
+_OF_CERTIFICATES: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
+_BAD_CERTIFICATE: Final = "BadCertificate"
 
 
 class Endpoint(NamedTuple):
@@ -25,6 +28,12 @@ class Endpoint(NamedTuple):
     host: str
     port: int
     authority: bytes
+
+
+def endpoints(production_url: str, sandbox_url: str) -> dict[str, Endpoint]:
+    """Where APNs is, by environment. Raises ValueError for an URL that is none."""
+    urls = {Environment.PRODUCTION: production_url, Environment.SANDBOX: sandbox_url}
+    return {name.value: endpoint(url) for name, url in urls.items()}
 
 
 def endpoint(url: str) -> Endpoint:
@@ -45,14 +54,6 @@ def endpoint(url: str) -> Endpoint:
     host = parts.hostname
     name = f"[{host}]" if ":" in host else host
     return Endpoint(host, port, (name if port == 443 else f"{name}:{port}").encode())
-
-
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """TLS 1.2 or later, ALPN h2, certificate and host name checked against ``ca_file`` or the system's trust."""
-    context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
-    return context
 
 
 LinkT = TypeVar("LinkT", bound=Link)
@@ -94,9 +95,8 @@ async def dial(
             await asyncio.shield(link.ready)
             if not link.usable:
                 # GOAWAY or the end right behind SETTINGS is how a wrong configuration is told
-                raise DialError(
-                    phase, f"{at.host}:{at.port} ended the connection at once {link.farewell}".rstrip()
-                )
+                message = f"{at.host}:{at.port} ended the connection at once {link.farewell}".rstrip()
+                raise DialError(phase, message, ended=True, reason=link.reason)
             opened = True
             link.address = address
             return link
@@ -104,15 +104,19 @@ async def dial(
         error.address = address
         raise
     except ssl.SSLError as error:
-        message = f"TLS with {at.host}:{at.port} failed: {error.reason or error}"
-        raise DialError("tls", message, address) from error
+        alert = error.reason or ""
+        message = f"TLS with {at.host}:{at.port} failed: {alert or error}"
+        ended = "ALERT" in alert or isinstance(error, ssl.SSLEOFError)
+        reason = _BAD_CERTIFICATE if ended and any(word in alert for word in _OF_CERTIFICATES) else ""
+        raise DialError("tls", message, address, ended=ended, reason=reason) from error
     except TimeoutError as error:
         message = f"{at.host}:{at.port} did not answer within {deadline_s:g} s ({phase})"
         raise DialError(phase, message, address) from error
     except (OSError, UnicodeError) as error:
         # the latter for a name that can't be written in DNS
         message = f"{at.host}:{at.port} can't be reached ({phase}): {error}"
-        raise DialError(phase, message, address) from error
+        ended = isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError)
+        raise DialError(phase, message, address, ended=ended) from error
     finally:
         # also after a cancellation that came in the same step as the SETTINGS: nobody else knows the link
         if link is not None and not opened:

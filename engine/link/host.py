@@ -7,12 +7,13 @@ addresses is next. ``policy.links`` says why that is the host's and not a pool's
 
 import logging
 import random
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from engine.apns.identity import Identity
+from engine.link.contexts import CERTIFICATE, Contexts
 from engine.link.dial import Endpoint, LinkT, dial
 from engine.link.errors import DialError
 from engine.policy.links import DialPace, LinkOptions, paced, pick_address
@@ -27,14 +28,14 @@ class Host:
     def __init__(
         self,
         at: Endpoint,
-        context: ssl.SSLContext,
+        contexts: Contexts,
         options: LinkOptions,
         *,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[int], int] = random.randrange,
     ) -> None:
         self.at = at
-        self._context = context
+        self._contexts = contexts
         self._options = options
         self._clock = clock
         self._draw = draw
@@ -74,12 +75,19 @@ class Host:
         """The dial is over, or was never begun."""
         self._dialling -= 1
 
-    async def dial(self, make_link: Callable[[], LinkT]) -> LinkT:
-        """A usable link, to be told of with ``left`` when it is closed. Raises DialError."""
+    async def dial(self, make_link: Callable[[], LinkT], identity: Identity) -> LinkT:
+        """A usable link that shows this identity, to be told of with ``left`` when it is closed. Raises DialError.
+
+        A certificate is shown before the first push, so an APNs that is there and ends the connection may mean the
+        certificate: then the error is ``own``, and the host is not left alone for it.
+        """
         try:
-            link = await dial(self.at, self._context, make_link, self._pick, self._options.dial_s)
+            context = await self._contexts.of(identity)
+            link = await dial(self.at, context, make_link, self._pick, self._options.dial_s)
         except DialError as error:
-            self._failed(error)
+            error.own = error.phase == CERTIFICATE or (error.ended and bool(identity.certificate))
+            if not error.own:
+                self._failed(error)
             raise
         link.give_up_after(self._options.blocked_s)
         self._failures = 0
@@ -102,7 +110,7 @@ class Host:
     def _failed(self, error: DialError) -> None:
         options, now_s = self._options, self._clock()
         chance = 0.5 + self._draw(1000) / 2000
-        delay_s = backoff_s(self._failures, options.redial_first_s, options.redial_most_s, chance)
+        delay_s = backoff_s(self._failures, options.redial_first_s, options.host_redial_most_s, chance)
         self._failures += 1
         self._dial_after_s = now_s + delay_s
         if error.address:

@@ -49,6 +49,7 @@ from engine.http2.events import (
 )
 from engine.http2.request_writer import Request
 from engine.policy.links import LinkFacts
+from engine.policy.trip import Trip
 
 LOG: Final = logging.getLogger("clarion.link")
 
@@ -88,26 +89,30 @@ class Owner(Protocol):
 
 
 class Link(asyncio.Protocol):
-    """``book`` holds the headers that the link's pushes share; ``issued_s`` is when its bearer token was issued;
-    ``proved`` says whether APNs has accepted a push on it, ``farewell`` what it said with its GOAWAY, ``address``
-    where it leads."""
+    """``book`` holds the headers that the link's pushes share; ``proved`` says whether APNs has accepted a push on it,
+    ``farewell`` what it said with its GOAWAY, of that ``reason`` is Apple's word, "" if none; ``address`` where the
+    link leads, and ``trip`` how long the way there and back takes."""
 
-    def __init__(self, owner: Owner, book: ProfileBook, issued_s: int, clock: Callable[[], float]) -> None:
-        self.issued_s = issued_s
+    def __init__(self, owner: Owner, book: ProfileBook, clock: Callable[[], float]) -> None:
+        self.book = book
         self.phase = Phase.DIALLED
         self.proved = False
         self.farewell = ""
+        self.reason = ""
         self.address = ""
         self.opened_s = self._heard_s = self._answered_s = clock()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.connection = Connection()
-        self._book = book
+        self.trip = Trip()
         self._owner = owner
         self._clock = clock
         self._transport: asyncio.Transport | None = None
         self._paused = False
         # (last stream of a batch, when it was written): streams open in order, so a deadline needs no more
         self._written: deque[tuple[int, float]] = deque()
+        # the stream that is timed: the last of a batch, since it is answered last
+        self._timed_id = 0
+        self._timed_s = 0.0
         self._pinged_s = self._sent_s = self.opened_s
         self._unanswered = False
         self._faults = 0
@@ -140,17 +145,19 @@ class Link(asyncio.Protocol):
 
     def send(self, held: Iterable[Held], most: int) -> int:
         """Write up to ``most`` jobs in one go, never more than ``room()``; returns how many were taken."""
-        batch = cast(Iterable[Request], requests(held, self._book))
+        batch = cast(Iterable[Request], requests(held, self.book))
         taken = self.connection.send(batch, most)
         if taken:
             self._sent_s = self._clock()
             self._written.append((self.connection.last_id, self._sent_s))
+            if not self._timed_id:
+                self._timed_id, self._timed_s = self.connection.last_id, self._sent_s
             self._write()
         return taken
 
-    def wear(self, book: ProfileBook, issued_s: int) -> None:
-        """Move to another bearer token."""
-        self._book, self.issued_s = book, issued_s
+    def wear(self, book: ProfileBook) -> None:
+        """Show another badge."""
+        self.book = book
         self.connection.renew_headers()
 
     def overdue(self, deadline_s: float) -> None:
@@ -229,6 +236,9 @@ class Link(asyncio.Protocol):
         self._heard_s = self._clock()
         accepted, events = self.connection.receive(data)
         self._write()
+        if self._timed_id and self._timed_id not in self.connection.open:
+            self.trip.took(self._heard_s - self._timed_s, self._heard_s)
+            self._timed_id = 0
         others: Outcomes = []
         for event in events:
             self._on_event(event, accepted, others)
@@ -297,6 +307,7 @@ class Link(asyncio.Protocol):
                 others.append((tag, STREAM_FAULT))
             case GoingAway(last_id, code, debug, unprocessed):
                 self.farewell = f"(GOAWAY, code {code}, {debug!r})"
+                self.reason = answered(0, debug).reason or self.reason
                 LOG.info("GOAWAY: last stream %d, code %d, %r", last_id, code, debug)
                 others.extend((held, UNPROCESSED) for held in unprocessed)
                 self.retire()

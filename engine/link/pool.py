@@ -3,7 +3,7 @@
 APNs binds a connection to the first team that uses it, so nothing here is ever shared between credentials.
 
 Tasks: 1 keep the backlog; 2 hand it to links with room, in batches; 3 open links as ``policy.links`` says, and back
-off when they end too soon; 4 move links to the present bearer token when theirs is old; 5 part with links that don't
+off when they end too soon; 4 give links a new badge when theirs is worn out; 5 part with links that don't
 get on.
 
 A pool that can't be reached keeps a few jobs to try with, and gives the others away until its next dial: a worker's
@@ -15,17 +15,18 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, Protocol
 
-from engine.apns.bearer import Bearer, must_move
 from engine.apns.headers import Held, ProfileBook
+from engine.apns.identity import Identity
 from engine.link.errors import DialError
 from engine.link.host import Host
 from engine.link.link import Link, Outcomes, Phase
 from engine.policy.links import Care, End, LinkOptions, PoolFacts, care, end_of, wants_link
 from engine.policy.pause import WHOLE, Pauses
 from engine.policy.retry import backoff_s
+from engine.policy.verdict import bars
 
 LOG: Final = logging.getLogger("clarion.pool")
 
@@ -33,7 +34,8 @@ LOG: Final = logging.getLogger("clarion.pool")
 class PoolKey(NamedTuple):
     """What makes a connection's identity at APNs.
 
-    The fingerprint is that of the signing key: who only claims another's team and key id shares no link with them.
+    The fingerprint is that of the key or certificate: who only claims another's team and key id shares no link with
+    them.
     """
 
     environment: str
@@ -53,6 +55,9 @@ class Receiver(Protocol):
     def expired(self, held: Iterable[Held]) -> None:
         """Jobs whose time passed before they were tried."""
 
+    def barred(self, pool: "Pool", reason: str) -> None:
+        """APNs refuses the credential, and said so without a push."""
+
 
 class Pool:
     """Links to a host, which it shares with other pools, that speak for one credential."""
@@ -61,7 +66,7 @@ class Pool:
         self,
         key: PoolKey,
         host: Host,
-        bearer: Bearer,
+        identity: Identity,
         receiver: Receiver,
         options: LinkOptions,
         *,
@@ -72,10 +77,13 @@ class Pool:
     ) -> None:
         self.key = key
         self.pauses = Pauses(options.pause)
+        # the flows that are routed here, and when jobs last came
+        self.flows: set[str] = set()
+        self.used_s = clock()
         self.links: list[Link] = []
         self.backlog: deque[Held] = deque()
         self._host = host
-        self._bearer = bearer
+        self._identity = identity
         self._receiver = receiver
         self._options = options
         self._may_send = may_send
@@ -87,7 +95,8 @@ class Pool:
         self._dial_after_s = 0.0
         self._opened_at_s = float("-inf")
         self._full_since_s: float | None = None
-        self._unreachable = False
+        # no link, and none to be had for now: a few jobs are kept to try with
+        self.unreachable = False
         self._closed = False
 
     def __repr__(self) -> str:
@@ -99,12 +108,23 @@ class Pool:
     def in_flight(self) -> int:
         return sum(link.in_flight() for link in self.links)
 
+    def in_hand(self) -> int:
+        """Jobs that wait here or have no answer yet."""
+        return len(self.backlog) + self.in_flight()
+
+    def held(self) -> Iterator[Held]:
+        """Those jobs."""
+        yield from self.backlog
+        for link in self.links:
+            yield from link.connection.open.values()
+
     def add(self, held: list[Held]) -> None:
         """Queue jobs; ``pump`` sends them."""
+        self.used_s = self._clock()
         if self.pauses:
             held = self._sift(held)
         self.backlog.extend(held)
-        if self._unreachable:
+        if self.unreachable:
             self._shed()
 
     def give_back(self, held: list[Held]) -> None:
@@ -128,8 +148,8 @@ class Pool:
         return begun.until_s - begun.began_s
 
     def rests(self) -> bool:
-        """Whether it would send nothing now."""
-        return self.pauses.rests(self._clock())
+        """Whether it would send nothing now, and has what it needs to find out when it would."""
+        return (self.unreachable and bool(self.backlog)) or self.pauses.rests(self._clock())
 
     def _sift(self, held: list[Held]) -> list[Held]:
         send, put_off, tries = self.pauses.sift(held, self._clock())
@@ -213,6 +233,7 @@ class Pool:
             self.links.remove(link)
             self._host.left(link.address)
             end = end_of(link.proved, self._clock() - link.opened_s, self._options)
+            self._heed(link.reason)
             if end is not End.STEADY and not self._closed:
                 self._postpone(f"a link ended {end} {link.farewell}".rstrip())
         self.pump()
@@ -240,18 +261,20 @@ class Pool:
             # also of a task that is cancelled before it begins
             self._dialling.add_done_callback(lambda _: self._host.give_turn_back())
         if not usable and self._host.down:
-            self._unreachable = True
+            self.unreachable = True
             self._shed()
 
     async def _open(self) -> None:
         try:
-            link = await self._host.dial(self._make_link)
-        except DialError:
-            # the host waits, and is asked again before the next dial of any pool
-            pass
+            link = await self._host.dial(self._make_link, self._identity)
+        except DialError as error:
+            # otherwise the host waits, and is asked again before the next dial of any pool
+            if error.own:
+                self._heed(error.reason)
+                self._postpone(str(error))
         else:
             self.links.append(link)
-            self._unreachable = False
+            self.unreachable = False
         finally:
             self._dialling = None
         self.pump()
@@ -265,7 +288,7 @@ class Pool:
         self._dial_after_s = self._clock() + delay_s
         LOG.warning("%s; next try in %.1f s; %d pushes wait", why, delay_s, len(self.backlog))
         if not any(link.usable for link in self.links):
-            self._unreachable = True
+            self.unreachable = True
             self._shed()
 
     def _shed(self) -> None:
@@ -275,15 +298,21 @@ class Pool:
             self._receiver.put_off(reversed(excess), delay_s)
 
     def _make_link(self) -> Link:
-        token, issued_s = self._bearer.token(self._wall())
-        return Link(self, ProfileBook(self._host.at.authority, token), issued_s, self._clock)
+        return Link(self, self._book(self._wall()), self._clock)
 
     def _refresh(self, link: Link) -> None:
-        """Give the link a new token when its own is old; the header table starts over with it."""
+        """Give the link a new badge when its own is worn out; the header table starts over with it."""
         now_s = self._wall()
-        if must_move(link.issued_s, now_s):
-            token, issued_s = self._bearer.token(now_s)
-            link.wear(ProfileBook(self._host.at.authority, token), issued_s)
+        if now_s >= link.book.until_s:
+            link.wear(self._book(now_s))
+
+    def _book(self, now_s: float) -> ProfileBook:
+        return ProfileBook(self._host.at.authority, self._identity.badge(now_s))
+
+    def _heed(self, reason: str) -> None:
+        """What APNs said as it ended a connection may be about the credential."""
+        if bars(reason) and not self._closed:
+            self._receiver.barred(self, reason)
 
     # -- closing -----------------------------------------------------------------------------------------------
 

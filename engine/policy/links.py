@@ -23,23 +23,28 @@ from engine.policy.pause import PauseOptions
 
 
 class LinkOptions(NamedTuple):
-    """``most``: links of one pool in one worker. ``full_s``: how long all must be full. ``apart_s``: between openings.
+    """``most``: links of one pool in one worker. ``pools_most``: pools of one worker; ``idle_s``: after which one that
+    has not been used is closed. ``full_s``: how long all must be full. ``apart_s``: between openings.
 
     ``steady_s``: a link that ends sooner counts as a failure, after which the next dial waits. ``silent_s``: nothing
     came from APNs while pushes were under way (it is pinged after half of that); ``woken_s``: the same for a link that
     had carried nothing for ``rest_s`` before, and may be forgotten by whatever lies between. ``stuck_s``: a link takes
     nothing though jobs wait and none is under way. ``blocked_s``: the network takes nothing of what was written.
     ``faults_most``: in a row, answers of 5xx or batches of refused streams. ``probes``: jobs that a pool without a link
-    keeps to try with. ``dial_s``: from the look-up to SETTINGS. ``dials_per_s``: to one host from one worker, after
+    keeps to try with. ``dial_s``: from the look-up to SETTINGS. ``host_redial_most_s``: the longest delay while a host
+    is down, when all its pools wait for one dial. ``dials_per_s``: to one host from one worker, after
     ``dials_burst`` at once. ``shun_s``: how long an address that could not be dialled is passed over for another.
     ``pause``: for credentials that APNs refuses.
     """
 
     most: int = 4
+    pools_most: int = 1_000
+    idle_s: float = 600.0
     full_s: float = 0.05
     apart_s: float = 0.25
     redial_first_s: float = 1.0
-    redial_most_s: float = 60.0
+    redial_most_s: float = 10.0
+    host_redial_most_s: float = 4.0
     steady_s: float = 10.0
     silent_s: float = 10.0
     stuck_s: float = 30.0
@@ -48,7 +53,7 @@ class LinkOptions(NamedTuple):
     rest_s: float = 60.0
     woken_s: float = 3.0
     blocked_s: float = 10.0
-    dial_s: float = 10.0
+    dial_s: float = 5.0
     dials_per_s: float = 20.0
     dials_burst: int = 40
     shun_s: float = 60.0

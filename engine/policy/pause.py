@@ -8,7 +8,7 @@ A hundred refusals of pushes that were under way together are one event: only wh
 makes another pause.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from engine.apns.headers import Held
@@ -57,6 +57,9 @@ class Pauses:
 
     def __contains__(self, topic: object) -> bool:
         return topic in self._by_topic
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._by_topic))
 
     def rests(self, now_s: float) -> bool:
         """Whether the whole credential sends nothing now, or nothing but the one push that tries."""

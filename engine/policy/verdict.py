@@ -98,6 +98,10 @@ _REASONS: Final[dict[str, tuple[_Row, _Row]]] = {
 }
 
 
+def _row_of(reason: str) -> tuple[_Row, _Row] | None:
+    return _REASONS.get(reason.replace(" ", "").lower())
+
+
 def _by_status(status: int) -> _Row:
     """For a reason that nobody has heard of: what its status says, and nothing is lost by mistake."""
     match status:
@@ -110,6 +114,12 @@ def _by_status(status: int) -> _Row:
             return _DEVICE
         case _:
             return _APNS if status >= 500 else _BURY
+
+
+def bars(reason: str) -> bool:
+    """Whether APNs, which ended a connection with this word, refuses the credential that was shown on it."""
+    rows = _row_of(reason)
+    return rows is not None and rows[0][1] is Scope.CREDENTIAL
 
 
 def condemns(verdict: Verdict, link_is_proved: bool) -> bool:
@@ -129,7 +139,7 @@ def judge(outcome: Outcome, resent: bool = False, in_doubt: str = "resend") -> V
     """
     match outcome:
         case Refused(status, reason, timestamp_ms):
-            rows = _REASONS.get(reason.replace(" ", "").lower())
+            rows = _row_of(reason)
             fate, scope = rows[resent] if rows else _by_status(status)
             return Verdict(fate, reason or f"Status{status}", scope, status, timestamp_ms)
         case Lost(Certainty.NEVER_SENT, why):

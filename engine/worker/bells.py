@@ -60,6 +60,6 @@ class Bells:
                 # what was enqueued while nobody listened
                 self._feeder.wake()
                 async for bell, _ in ringing:
-                    self._feeder.wake((bells[bell],))
+                    self._feeder.ring(bells[bell])
         except StoreError as error:
             LOG.warning("bells are not heard for now: %s", error)

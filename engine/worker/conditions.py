@@ -1,4 +1,4 @@
-"""Tells the store, and the log once, what keeps credentials from being used; never in the way of pushes.
+"""Tells the store, and the log once, what holds up credentials and flows; never in the way of pushes.
 
 Refusals are counted here and written together a moment later, so a thousand of them are one call. What can't be
 written is written with the next: a condition is for people to see, and nothing is decided by it.
@@ -18,6 +18,11 @@ LOG: Final = logging.getLogger("clarion.conditions")
 
 GATHER_S: Final = 0.5
 
+_MET: Final = "%s can't be used: APNs says %s"
+_OVER: Final = "%s can be used again"
+_FLOW_MET: Final = "most device tokens of %s are refused (%s); they may come from the other environment"
+_FLOW_OVER: Final = "device tokens of %s are no longer doubted"
+
 
 class ConditionLog:
     """Tasks: 1 count what was met and what is over; 2 write it to the store (None: only to the log)."""
@@ -36,23 +41,35 @@ class ConditionLog:
 
     def note(self, key: PoolKey, topic: str, reason: str) -> None:
         """A push was refused for it."""
-        name = _name(key, topic)
-        self._over.discard(name)
-        self._met[name] = (reason, self._met.get(name, ("", 0))[1] + 1)
-        self._write_soon()
+        self._meet(_name(key, topic), reason, 1)
 
     def clear(self, key: PoolKey, topic: str) -> None:
         """It is over."""
-        name = _name(key, topic)
-        self._met.pop(name, None)
-        self._over.add(name)
-        self._write_soon()
+        self._end(_name(key, topic))
+
+    def note_flow(self, flow: str, reason: str, times: int) -> None:
+        """So many more pushes of the flow were refused for it."""
+        self._meet(ConditionName.of_flow(flow), reason, times)
+
+    def clear_flow(self, flow: str) -> None:
+        """It is over."""
+        self._end(ConditionName.of_flow(flow))
 
     def works(self, key: PoolKey) -> None:
         """A push was accepted. Called for every batch, so it must cost next to nothing."""
         if key not in self._work:
             self._work.add(key)
             self.clear(key, "")
+
+    def _meet(self, name: ConditionName, reason: str, times: int) -> None:
+        self._over.discard(name)
+        self._met[name] = (reason, self._met.get(name, ("", 0))[1] + times)
+        self._write_soon()
+
+    def _end(self, name: ConditionName) -> None:
+        self._met.pop(name, None)
+        self._over.add(name)
+        self._write_soon()
 
     def _write_soon(self) -> None:
         if self._store is not None and self._writing is None:
@@ -73,11 +90,11 @@ class ConditionLog:
         now_ms = int(self._wall() * 1000)
         for name in tuple(self._over):
             if await store.clear(name):
-                LOG.warning("%s can be used again", name.text())
+                LOG.warning(_FLOW_OVER if name.tenant else _OVER, _named(name))
             self._over.discard(name)
         for name, (reason, count) in tuple(self._met.items()):
             if await store.note(name, reason, now_ms, count):
-                LOG.warning("%s can't be used: APNs says %s", name.text(), reason)
+                LOG.warning(_FLOW_MET if name.tenant else _MET, _named(name), reason)
             later = self._met.pop(name, None)
             if later is not None and later[1] > count:
                 # met again while this was written
@@ -86,3 +103,7 @@ class ConditionLog:
 
 def _name(key: PoolKey, topic: str) -> ConditionName:
     return ConditionName(key.environment, key.team_id, key.key_id, topic)
+
+
+def _named(name: ConditionName) -> str:
+    return f"tenant {name.tenant} in {name.environment}" if name.tenant else name.text()

@@ -1,38 +1,45 @@
 """Claims jobs from the shards that this worker holds, and hands them to pools.
 
 A shard is *awake* when it may have jobs for us. A claim that finds nothing left puts it to sleep, in Redis and here
-in the same step; the next enqueue rings the shard's bell, once, and it is awake again. So an idle worker asks
-nothing, a busy one hears no bells, and a wake-up can't be lost: a shard stops being awake *before* its claim is
-sent, so a bell that rings meanwhile wakes it for the next round.
+in the same step; the next enqueue rings the shard's bell, and it is awake again. So an idle worker asks nothing, and a
+wake-up can't be lost: a shard stops being awake *before* its claim is sent, so a bell that rings meanwhile wakes it for
+the next round.
 
-When claims bring little, the next one waits a moment: at a thousand single pushes a second, one claim every 2 ms
-costs a fifth of one claim per push.
+A bell also rings when a flow that had nothing in a shard comes to it while the shard is awake. Such shards are served
+before the others, so nobody waits until all shards of a worker have had their turn because one neighbour has jobs in
+each. For jobs that stand behind others of their own flow no bell rings.
+
+When claims bring little, the next one waits a moment: at a thousand single pushes a second, a round every 4 ms brings
+four of them.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
-import msgspec
-
 from engine.apns.headers import Held
+from engine.link.pool import Pool
 from engine.options import EngineOptions
+from engine.policy.sharing import Round, RoundOptions, plan_round, rooms, turns_brought
+from engine.worker.decoding import decode_run
 from engine.worker.fates import Fates
 from engine.worker.hand import Claim, Hand, HeldRun
-from engine.worker.router import Router, UnusableCredential
-from shards.environment import Environment
+from engine.worker.router import Router
 from shards.errors import NotFound, StoreError, StoreRefused, StoreUnavailable
-from shards.job import decode_job
 from shards.queue import Claimed, Fenced, Holding, Queue, Run
 
 LOG: Final = logging.getLogger("clarion.feeder")
 
 LITTLE: Final = 64
-BREATH_S: Final = 0.002
+BREATH_S: Final = 0.004
 AGAIN_AFTER_S: Final = 0.5
-_ENVIRONMENTS: Final = frozenset(Environment)
+STUCK_S: Final = 0.05
+# since the last bell
+COMPANY_S: Final = 0.5
+NO_CREDENTIAL_S: Final = 30.0
 
 
 class Feeder:
@@ -54,21 +61,31 @@ class Feeder:
         self._holdings: dict[int, Holding] = {}
         # in the order in which they are to be served; a dict, since sets have none
         self._awake: dict[int, None] = {}
-        self._passed_over: set[str] = set()
+        # those of them to which a flow has come
+        self._rung: dict[int, None] = {}
+        # flows that may have ready jobs which were not claimed for want of room
+        self._withheld: set[str] = set()
+        self._alarms: dict[int, asyncio.TimerHandle] = {}
         self._is_ours = is_ours
         self._doubted = doubted
         self._hand = hand
         self._router = router
         self._fates = fates
         self._options = options
+        self._rounds = RoundOptions(
+            options.round_most, options.claim_least, options.claim_most, options.turn_least
+        )
+        self._quick = self._rounds._replace(round_most=options.round_quick)
+        # how many a claim has brought lately
+        self._turns = 1.0
         self._wall = wall
         self._stir = asyncio.Event()
         self._stir.set()
-        self._claims = 0
+        self._claimed_s = self._rung_s = float("-inf")
         self._quiet = False
 
     def __repr__(self) -> str:
-        return f"<Feeder {len(self._awake)} of {len(self._holdings)} shards awake, {self._claims} claims>"
+        return f"<Feeder {len(self._awake)} of {len(self._holdings)} shards awake>"
 
     def gain(self, holding: Holding) -> None:
         """The shard may be claimed from, and may have jobs."""
@@ -79,11 +96,19 @@ class Feeder:
         """Claim no more from the shard."""
         self._holdings.pop(holding.shard, None)
         self._awake.pop(holding.shard, None)
+        self._rung.pop(holding.shard, None)
 
     def wake(self, shards: Iterable[int] | None = None) -> None:
         """These shards (None: all) may have jobs."""
         self._rouse(self._holdings if shards is None else shards)
         self.stir()
+
+    def ring(self, shard: int) -> None:
+        """To the shard a flow has come that had nothing there."""
+        self._rung_s = time.monotonic()
+        if shard in self._holdings:
+            self._rung[shard] = None
+        self.wake((shard,))
 
     def _rouse(self, shards: Iterable[int]) -> None:
         # a bell may ring for a shard that another worker has taken
@@ -91,7 +116,7 @@ class Feeder:
 
     def stir(self) -> None:
         """There may be room."""
-        if (self._awake or self._passed_over) and self._hand.room() >= self._options.claim_most:
+        if (self._awake or self._withheld) and self._wants():
             self._stir.set()
 
     def quiet(self) -> None:
@@ -106,16 +131,25 @@ class Feeder:
             self._stir.clear()
             if self._quiet:
                 return
-            passed_over = self._router.saturated(self._options.backlog_most)
-            if self._passed_over.difference(passed_over):
-                # a shard that slept because its only tenants were passed over may have work for us again
-                self._rouse(self._holdings)
-            self._passed_over = set(passed_over)
-            if not self._awake or self._hand.room() < self._options.claim_most:
-                # whatever changes that stirs us
+            self._hand.look(time.monotonic(), self._router.trip_s, self._in_company())
+            if not self._wants():
+                # whatever makes room stirs us
                 continue
+            plan = self._plan()
+            withheld = self._withhold(plan)
+            if self._withheld - {flow for flow, room in withheld.items() if room == 0}:
+                # a shard that slept because there was no room for its flows may have work for us again
+                self._rouse(self._holdings)
+                plan = self._plan()
+                withheld = self._withhold(plan)
+            self._withheld = {flow for flow, room in withheld.items() if room == 0}
+            if not plan.shards:
+                # a bell wakes us, or room for a flow that is withheld
+                continue
+            self._claimed_s = time.monotonic()
             try:
-                jobs = await self._claim(passed_over)
+                jobs = await self._claim(plan, withheld)
+                self._turns = turns_brought(self._turns, plan, jobs)
             except StoreError as error:
                 LOG.warning("no claims for now: %s", error)
                 await asyncio.sleep(AGAIN_AFTER_S)
@@ -125,104 +159,164 @@ class Feeder:
                 await asyncio.sleep(BREATH_S)
             self.stir()
 
-    async def _claim(self, passed_over: list[str]) -> int:
+    def _wants(self) -> bool:
+        """Whether there should be a round, if a shard is awake.
+
+        Whole rounds are cheapest, so room for one is waited for; but not for long, since what fills the hand may be
+        stuck, and others must be served from what it leaves. A shard that was rung is not made to wait.
+        """
+        room = self._hand.room()
+        if self._rung or room >= min(self._sizes().round_most, self._hand.goal() // 2):
+            return True
+        return room >= LITTLE and time.monotonic() - self._claimed_s >= STUCK_S
+
+    def _plan(self) -> Round:
+        hand, rung, awake = self._hand, len(self._rung), len(self._awake)
+        return plan_round(rung, awake, hand.room(), hand.free(), self._turns, self._sizes())
+
+    def _in_company(self) -> bool:
+        """Whether flows have come lately that would wait behind what others have much of."""
+        return time.monotonic() - self._rung_s < COMPANY_S
+
+    def _sizes(self) -> RoundOptions:
+        return self._quick if self._in_company() else self._rounds
+
+    def _withhold(self, plan: Round) -> dict[str, int]:
+        """Flows of which a round should bring no more than so many jobs."""
+        hand, router = self._hand, self._router
+        found = rooms(hand.flows, hand.free(), plan, router.limits(), router.weights)
+        for flow, room in self._fates.trickles().items():
+            found[flow] = min(room, found.get(flow, room))
+        found.update(dict.fromkeys(router.resting(), 0))
+        return found
+
+    async def _claim(self, plan: Round, withheld: Mapping[str, int]) -> int:
         """One round: claim from awake shards, hand over; returns the number of jobs."""
-        most = self._options.claim_most
-        shards = list(self._awake)[: self._hand.room() // most]
-        for shard in shards:
-            del self._awake[shard]
+        shards = self._next(plan.shards)
         wanted = []
         for shard in shards:
-            self._claims += 1
+            del self._awake[shard]
             holding = self._holdings[shard]
-            wanted.append((holding, f"{holding.fence}:{self._claims}", most))
+            wanted.append((holding, self._hand.new_claim_id(holding), plan.most))
         try:
             answers = await self._queue.claim(
                 wanted,
-                quantum=self._options.quantum,
+                quantum=plan.turn,
                 low_share=self._options.low_share,
-                pass_over=passed_over,
+                # each shard may bring as much of a flow
+                rooms=[(flow, -(-room // len(shards))) for flow, room in withheld.items()],
             )
         except StoreUnavailable as error:
             if error.in_doubt:
                 self._doubted(shards)
             raise
-        jobs = 0
+        taken: list[tuple[HeldRun, Run]] = []
         refused: StoreRefused | None = None
         for answer in answers:
             match answer:
-                case Claimed(holding, claim_id, runs, asleep):
+                case Claimed(holding, claim_id, runs, asleep, again_s):
                     if not asleep:
                         self._rouse((holding.shard,))
+                    elif again_s:
+                        self._wake_after(holding.shard, again_s)
+                    # a flow that gave something may have had more than there was room for
+                    self._withheld.update(run.flow for run in runs if run.flow in withheld)
                     # otherwise the shard was given up meanwhile, and whoever has it next gives the claim back
                     if runs and self._is_ours(holding):
-                        jobs += await self._hand_over(holding, claim_id, runs)
+                        taken += self._take(holding, claim_id, runs)
                 case Fenced(holding):
                     self._doubted((holding.shard,))
                 case StoreRefused():
                     # not at once: the answers behind it are jobs that Redis has put in our hands
                     refused = answer
+        await self._hand_over(taken)
         if refused is not None:
             raise refused
-        return jobs
+        return sum(len(run.jobs) for _, run in taken)
 
-    async def _hand_over(self, holding: Holding, claim_id: str, runs: list[Run]) -> int:
-        claim = Claim(holding, claim_id, sum(len(run.jobs) for run in runs))
-        jobs = claim.left
-        self._hand.take(claim)
+    def _next(self, count: int) -> list[int]:
+        """So many shards: first those that were rung, then those that have waited longest."""
+        rung = list(islice(self._rung, count))
+        for shard in rung:
+            del self._rung[shard]
+        others = (shard for shard in self._awake if shard not in rung)
+        return rung + list(islice(others, count - len(rung)))
+
+    def _wake_after(self, shard: int, delay_s: float) -> None:
+        """A flow of the shard has spent its rate until then."""
+        earlier = self._alarms.pop(shard, None)
+        if earlier is not None:
+            earlier.cancel()
+        self._alarms[shard] = asyncio.get_running_loop().call_later(delay_s, self.wake, (shard,))
+
+    def _take(self, holding: Holding, claim_id: str, runs: list[Run]) -> Iterator[tuple[HeldRun, Run]]:
+        """Take a claim in hand; what comes of its runs is for ``_hand_over``."""
+        claim = Claim(holding, claim_id, sum(len(run.jobs) for run in runs), time.monotonic())
+        self._hand.take(claim, [(run.flow, len(run.jobs)) for run in runs])
+        return ((HeldRun(claim, run.lane, run.flow), run) for run in runs)
+
+    async def _hand_over(self, taken: list[tuple[HeldRun, Run]]) -> None:
+        """Give what a round brought to the pools, and have each write once."""
+        away = not await self._learn({run.flow for run, _ in taken})
+        pools: dict[Pool, None] = {}
         now_s = self._wall()
-        for lane, tenant, encoded in runs:
-            run = HeldRun(claim, lane, tenant)
-            by_environment, expired, unreadable = decode_run(run, encoded, now_s)
+        for run, (_, flow, encoded) in taken:
+            if run.claim.lost:
+                self._hand.finish(run, len(encoded))
+                continue
+            held, expired, strays, unreadable = decode_run(run, encoded, now_s)
+            if held:
+                self._fates.waits.claimed(held[0][0].admitted_ms, len(held), now_s)
             for entry in expired:
                 self._fates.bury(entry, "Expired")
+            for entry in strays:
+                self._fates.bury(entry, "EnvironmentUnknown")
             for job in unreadable:
                 self._fates.bury_encoded(run, job, "Unreadable")
-            for environment, held in by_environment.items():
-                await self._route(tenant, environment, held)
-        return jobs
+            if self._fates.cooling:
+                held = self._fates.put_off_cooling(held)
+            if not held:
+                continue
+            if away and self._router.known(flow) is None:
+                self._fates.put_back(held)
+            else:
+                pools.update(dict.fromkeys(await self._route(run, held)))
+        for pool in pools:
+            pool.pump()
 
-    async def _route(self, tenant: str, environment: str, held: list[Held]) -> None:
-        pool = self._router.known(tenant, environment)
-        if pool is None and environment not in _ENVIRONMENTS:
-            for entry in held:
-                self._fates.bury(entry, "EnvironmentUnknown")
-            return
+    async def _learn(self, flows: set[str]) -> bool:
+        """Have their routes ready; False if Redis does not tell those that are missing."""
         try:
-            pool = pool or await self._router.route(tenant, environment)
+            await self._router.learn(flows)
+        except StoreError as error:
+            # no attempt of theirs: they are ready again when Redis is
+            LOG.warning("pushes of flows that are new here are put back: %s", error)
+            return False
+        return True
+
+    async def _route(self, run: HeldRun, held: list[Held]) -> list[Pool]:
+        """Queue the jobs of a flow; returns the pools that have more to send by that."""
+        found: list[Pool] = []
+        try:
+            route = self._router.known(run.flow) or await self._router.route(run.flow)
         except NotFound:
             for entry in held:
                 self._fates.bury(entry, "TenantUnknown")
-        except UnusableCredential as error:
-            LOG.warning("%d pushes of %s are put off: %s", len(held), tenant, error)
-            for entry in held:
-                self._fates.wait(entry, type(error).__name__)
         except StoreError as error:
-            # no attempt of theirs: they are ready again when Redis is
-            LOG.warning("%d pushes of %s are put back: %s", len(held), tenant, error)
+            LOG.warning("%d pushes of %s are put back: %s", len(held), run.flow, error)
             self._fates.put_back(held)
         else:
-            pool.add(held)
-            pool.pump()
-
-
-def decode_run(
-    run: HeldRun, encoded: Sequence[bytes], now_s: float
-) -> tuple[dict[str, list[Held]], list[Held], list[bytes]]:
-    """Jobs by environment, those whose time has passed (apns-expiration, Unix seconds), and those that are no jobs."""
-    by_environment: dict[str, list[Held]] = {}
-    expired: list[Held] = []
-    unreadable: list[bytes] = []
-    jobs = map(decode_job, encoded)
-    while True:
-        try:
-            for job in jobs:
-                if 0 < job.expiration <= now_s:
-                    expired.append((job, run))
+            if run.claim.lost:
+                # while the route was asked for
+                self._hand.finish(run, len(held))
+                return found
+            for pool, some in route.sort(held):
+                if pool is not None:
+                    pool.add(some)
+                    found.append(pool)
+                elif route.usable:
+                    # for other topics there is a credential, so the flow goes on
+                    self._fates.put_off(some, NO_CREDENTIAL_S)
                 else:
-                    by_environment.setdefault(job.environment, []).append((job, run))
-            return by_environment, expired, unreadable
-        except msgspec.DecodeError:
-            # ``jobs`` goes on behind the one that failed, and one bad job does not stop its shard
-            read = sum(map(len, by_environment.values())) + len(expired)
-            unreadable.append(encoded[read + len(unreadable)])
+                    self._fates.put_back(some)
+        return found

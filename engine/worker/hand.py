@@ -2,27 +2,32 @@
 
 A claim stays in Redis until each of its jobs has met its fate, so it is counted down here, and settled by one call
 when it comes to zero. It is held until Redis has taken that call: which shards have claims of ours is asked for.
-Jobs are tagged with the run that they were claimed in, which leads to the claim, the tenant and the lane; a batch of
+Jobs are tagged with the run that they were claimed in, which leads to the claim, the flow and the lane; a batch of
 fates is then counted by run, not looked up by job.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 
-from shards.queue import Burial, Holding, Retry, Settlement
+from engine.policy.pace import Pace
+from shards.flow import tenant_of
+from shards.queue import Burial, Holding, Retry, Run, Settlement
 
 
 class Claim:
     """Jobs claimed together: ``left`` have no fate yet; the others were accepted, or are named here.
 
-    ``resent`` are the ids of those that were sent again at once. ``lost``: the shard is another's, and so are they.
+    ``kept`` is how many jobs Redis keeps for it. ``resent`` are the ids of those that were sent again at once.
+    ``lost``: the shard is another's, and so are they. ``since_s``: when it was made, by the monotonic clock.
     """
 
-    __slots__ = ("burials", "claim_id", "holding", "left", "lost", "resent", "retries")
+    __slots__ = ("burials", "claim_id", "holding", "kept", "left", "lost", "resent", "retries", "since_s")
 
-    def __init__(self, holding: Holding, claim_id: str, jobs: int) -> None:
+    def __init__(self, holding: Holding, claim_id: str, jobs: int, since_s: float = 0.0) -> None:
         self.holding = holding
         self.claim_id = claim_id
-        self.left = jobs
+        self.left = self.kept = jobs
+        self.since_s = since_s
         self.lost = False
         self.retries: list[Retry] = []
         self.burials: list[Burial] = []
@@ -34,40 +39,91 @@ class Claim:
     def settlement(self) -> Settlement:
         return Settlement(self.holding, self.claim_id, self.retries, self.burials)
 
+    def carry_over(self, claim_id: str, rest: Sequence[Run], now_s: float) -> Settlement:
+        """Go on as another claim, of the jobs that have no fate yet; returns what becomes of the others."""
+        settlement = self.settlement()._replace(rest_id=claim_id, rest=rest)
+        self.claim_id, self.kept, self.since_s = claim_id, self.left, now_s
+        self.retries, self.burials = [], []
+        return settlement
+
 
 class HeldRun:
-    """Jobs of one tenant and lane in a claim. Compared by identity."""
+    """Jobs of one flow and lane in a claim. Compared by identity."""
 
-    __slots__ = ("claim", "lane", "tenant")
+    __slots__ = ("claim", "flow", "lane", "tenant")
 
-    def __init__(self, claim: Claim, lane: str, tenant: str) -> None:
+    def __init__(self, claim: Claim, lane: str, flow: str) -> None:
         self.claim = claim
         self.lane = lane
-        self.tenant = tenant
+        self.flow = flow
+        self.tenant = tenant_of(flow)
 
 
 class Hand:
-    """Counts the jobs in a worker's hands. ``finished`` is called with each claim whose last job has met its fate."""
+    """Counts the jobs in a worker's hands, in all and by flow, and says how many more there should be.
 
-    def __init__(self, most: int, finished: Callable[[Claim], None]) -> None:
+    ``least`` and ``most``: how many it holds while there are enough. ``finished`` is called with each claim whose last
+    job has met its fate.
+    """
+
+    def __init__(self, most: int, finished: Callable[[Claim], None], least: int = 1_024) -> None:
         self.jobs = 0
+        self.flows: dict[str, int] = {}
+        self._pace = Pace(min(least, most), most)
+        self._done = 0
+        self._moved: set[str] = set()
         self._most = most
         self._finished = finished
         self.claims: set[Claim] = set()
+        self._numbers = count(1)
 
     def __repr__(self) -> str:
-        return f"<Hand {self.jobs}/{self._most} jobs in {len(self.claims)} claims>"
+        return f"<Hand {self.jobs}/{self._most} jobs in {len(self.claims)} claims, {self._pace!r}>"
 
-    def room(self) -> int:
+    def free(self) -> int:
+        """Places that are left."""
         return self._most - self.jobs
 
-    def take(self, claim: Claim) -> None:
+    def goal(self) -> int:
+        """How many there should be."""
+        return self._pace.target
+
+    def room(self) -> int:
+        """How many of the free places should be taken now; may be below 0."""
+        return min(self.free(), self._pace.room(self.jobs))
+
+    def look(self, now_s: float, trip_s: Callable[[], float], company: bool) -> None:
+        """Now and then see how fast jobs meet their fates, and of which flows none does. ``trip_s``: the round trip;
+        ``company``: there are flows that would wait for what others have in hand."""
+        if self._pace.is_due(now_s, len(self.flows)):
+            self._pace.look(now_s, self._done, self.flows, self._moved, trip_s(), company)
+            self._moved.clear()
+
+    def new_claim_id(self, holding: Holding) -> str:
+        """An id that was never used under this fence."""
+        return f"{holding.fence}:{next(self._numbers)}"
+
+    def take(self, claim: Claim, portions: Iterable[tuple[str, int]]) -> None:
+        """A claim has come, with so many jobs of each flow."""
         self.claims.add(claim)
         self.jobs += claim.left
+        for flow, jobs in portions:
+            if flow not in self.flows:
+                self._moved.add(flow)
+            self.flows[flow] = self.flows.get(flow, 0) + jobs
 
-    def finish(self, claim: Claim, jobs: int) -> None:
-        """So many jobs of the claim have met their fate."""
+    def finish(self, run: HeldRun, jobs: int) -> None:
+        """So many jobs of the run have met their fate."""
+        claim, flow = run.claim, run.flow
         self.jobs -= jobs
+        self._done += jobs
+        self._moved.add(flow)
+        left = self.flows[flow] - jobs
+        if left:
+            self.flows[flow] = left
+        else:
+            # flows come and go, and there may be ten thousand
+            del self.flows[flow]
         claim.left -= jobs
         if claim.left == 0:
             self._finished(claim)

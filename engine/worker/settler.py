@@ -7,7 +7,7 @@ from typing import Final
 
 from engine.worker.hand import Claim
 from shards.errors import StoreError, StoreRefused
-from shards.queue import Fenced, Queue
+from shards.queue import Fenced, Queue, Settlement
 
 LOG: Final = logging.getLogger("clarion.settler")
 
@@ -25,7 +25,8 @@ class Settler:
     def __init__(self, queue: Queue, settled: Callable[[Claim], None]) -> None:
         self._queue = queue
         self._settled = settled
-        self._finished: list[Claim] = []
+        # in the order in which they are to be settled: a claim comes after the parts that were carried out of it
+        self._finished: list[Claim | Settlement] = []
         self._stir = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -33,7 +34,8 @@ class Settler:
     def __repr__(self) -> str:
         return f"<Settler {len(self._finished)} claims wait>"
 
-    def add(self, claim: Claim) -> None:
+    def add(self, claim: Claim | Settlement) -> None:
+        """Settle a claim whose last job has met its fate, or a part of one."""
         self._finished.append(claim)
         self._idle.clear()
         self._stir.set()
@@ -49,29 +51,34 @@ class Settler:
             batch, self._finished = self._finished, []
             self._stir.clear()
             try:
-                answers = await self._queue.settle([claim.settlement() for claim in batch])
+                answers = await self._queue.settle(
+                    [part if isinstance(part, Settlement) else part.settlement() for part in batch]
+                )
             except StoreError as error:
                 # settle is safe to repeat, so an unanswered one simply is
                 LOG.warning("%d claims can't be settled now: %s", len(batch), error)
                 await self._later(batch)
                 continue
-            refused = []
+            refused: list[Claim | Settlement] = []
             for claim, answer in zip(batch, answers, strict=True):
                 if isinstance(answer, StoreRefused):
-                    LOG.warning("%r can't be settled now: %s", claim, answer)
+                    LOG.warning("a claim can't be settled now: %s", answer)
+                if refused or isinstance(answer, StoreRefused):
+                    # with all that come after it: one of them may go on from what was refused
                     refused.append(claim)
                     continue
                 if isinstance(answer, Fenced):
                     LOG.warning(
-                        "shard %d has another holder; it gives %r to others", answer.holding.shard, claim
+                        "shard %d has another holder; it gives a claim to others", answer.holding.shard
                     )
-                self._settled(claim)
+                if isinstance(claim, Claim):
+                    self._settled(claim)
             if refused:
                 await self._later(refused)
             if not self._finished:
                 self._idle.set()
 
-    async def _later(self, batch: list[Claim]) -> None:
+    async def _later(self, batch: list[Claim | Settlement]) -> None:
         self._finished[:0] = batch
         self._stir.set()
         await asyncio.sleep(AGAIN_AFTER_S)

@@ -20,8 +20,8 @@ WAKE_ALL_S: Final = 10.0
 
 
 class Sweeper:
-    """Tasks, twice a second: 1 promote; 2 tend the pools; 3 pulse. Now and then: 4 look at all shards; 5 forget old
-    dead letters."""
+    """Tasks, twice a second: 1 promote; 2 tend the pools; 3 divide slow claims; 4 pulse; 5 report. Now and then: 6 look
+    at all shards; 7 forget old dead letters."""
 
     def __init__(
         self,
@@ -29,6 +29,8 @@ class Sweeper:
         held: Mapping[int, Holding],
         feeder: Feeder,
         router: Router,
+        divide: Callable[[], None],
+        report: Callable[[], None],
         answer_deadline_s: float,
         dead_kept_s: float,
         pulse: Callable[[], None],
@@ -37,6 +39,8 @@ class Sweeper:
         self._held = held
         self._feeder = feeder
         self._router = router
+        self._divide = divide
+        self._report = report
         self._answer_deadline_s = answer_deadline_s
         self._dead_kept_s = dead_kept_s
         self._pulse = pulse
@@ -48,8 +52,9 @@ class Sweeper:
             if time.monotonic() - woken_s >= WAKE_ALL_S:
                 woken_s = time.monotonic()
                 self._feeder.wake()
-            for pool in self._router.pools():
-                pool.tend(self._answer_deadline_s)
+            self._router.tend(self._answer_deadline_s)
+            self._divide()
+            self._report()
             try:
                 await self._promote()
                 if time.monotonic() - trimmed_s >= TRIM_S:

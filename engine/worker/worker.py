@@ -9,70 +9,88 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final
 
 import uvloop
 
-from engine.link.dial import endpoint, tls_context
+from engine.link.contexts import Contexts
+from engine.link.dial import endpoints
 from engine.link.host import Host
 from engine.options import EngineOptions
 from engine.worker.bells import Bells
+from engine.worker.carry import carry_over
+from engine.worker.conditions import ConditionLog
 from engine.worker.fates import Fates
 from engine.worker.feeder import Feeder
 from engine.worker.hand import Hand
 from engine.worker.leases import Leases
+from engine.worker.measures import STARTS, WORKER
+from engine.worker.report import Report
 from engine.worker.router import Router
 from engine.worker.settler import Settler
 from engine.worker.sweeper import Sweeper
+from engine.worker.waits import Waits
 from shards.directory import Directory
-from shards.environment import Environment
 from shards.errors import StoreError
+from shards.measures import Sheet, begun
 from shards.queue import Holding, Queue
 from shards.redis import ScriptConnection
 from shards.tenants import Tenants
-from shards.vault import Vault
+from shards.vault import MasterKey, Vault
 
 LOG: Final = logging.getLogger("clarion.worker")
 
 AGAIN_AFTER_S: Final = 0.5
 SETTLE_S: Final = 5.0
 GIVE_BACK_S: Final = 1.0
+CANCEL_AGAIN_S: Final = 0.05
 
 
 def run_worker(
     options: EngineOptions,
-    master_key: bytes,
+    master_key: MasterKey | bytes,
     number: int,
     workers: int,
     *,
     node: str = "node",
     pulse: Callable[[], None] = lambda: None,
     lifeline: int | None = None,
+    sheet: Sheet | None = None,
 ) -> int:
     """The body of worker ``number`` of the ``workers`` of a node; returns its exit code.
 
     ``node`` names the supervisor among those that share a Redis: a worker that is started again has the same name as
-    before, and so its shards at once. ``lifeline``: at its end of file, stop.
+    before, and so its shards at once. ``lifeline``: at its end of file, stop. ``sheet``: where to count.
     """
     # connections and pushes make no cycles worth an early look
     gc.set_threshold(20_000, 20, 20)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         names = [f"{node}/{each}" for each in range(workers)]
-        return runner.run(_Worker(options, Vault(master_key), names[number], names, pulse).run(lifeline))
+        own = begun(sheet, WORKER, STARTS)
+        worker = _Worker(options, Vault(master_key), names[number], names, pulse, own)
+        return runner.run(worker.run(lifeline))
 
 
 class _Worker:
     """Wires the parts of one worker together."""
 
     def __init__(
-        self, options: EngineOptions, vault: Vault, name: str, siblings: list[str], pulse: Callable[[], None]
+        self,
+        options: EngineOptions,
+        vault: Vault,
+        name: str,
+        siblings: list[str],
+        pulse: Callable[[], None],
+        sheet: Sheet,
     ) -> None:
         self._options = options
         self._vault = vault
         self._name = name
         self._siblings = siblings
         self._pulse = pulse
+        self._sheet = sheet
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._fault: Exception | None = None
@@ -96,7 +114,10 @@ class _Worker:
         if not booting.done():
             booting.cancel()
             return 0
-        await self._serve(booting.result())
+        self._wire(booting.result())
+        # what exists now lives as long as the process: the collector need not walk it again and again
+        gc.freeze()
+        await self._serve()
         return 0
 
     def _on_unseen_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -128,86 +149,111 @@ class _Worker:
                 LOG.warning("can't start yet: %s", error)
                 await asyncio.sleep(AGAIN_AFTER_S)
 
-    async def _serve(self, shards: int) -> None:
-        options = self._options
+    def _wire(self, shards: int) -> None:
+        """Make the parts, and tell each of those that it calls."""
+        options, url = self._options, self._options.redis_url
         # claims and settlements don't wait for one another, and a renewal for neither
-        claiming, settling, keeping = (ScriptConnection(options.redis_url) for _ in range(3))
-        settler = Settler(Queue(settling), lambda claim: hand.forget(claim))
-        hand = Hand(options.in_hand_most, settler.add)
-        fates = Fates(hand, options.retry, lambda: feeder.stir())
-        directory = Directory(
-            options.redis_url, self._tenants, on_change=lambda tenant: router.forget(tenant)
-        )
-
-        def gained(holding: Holding) -> None:
-            feeder.gain(holding)
-            bells.changed()
-
-        def yielded(holding: Holding) -> None:
-            feeder.let_go(holding)
-            bells.changed()
-
-        def lost(holding: Holding) -> None:
-            hand.lose(holding)
-            for pool in router.pools():
-                for _, run in pool.drop(lambda held: held[1].claim.lost):
-                    hand.finish(run.claim, 1)
-
-        leases = Leases(
-            Queue(keeping),
+        self._connections = [ScriptConnection(url) for _ in range(3)]
+        claiming, settling, keeping = (Queue(connection) for connection in self._connections)
+        self._settler = Settler(settling, lambda claim: self._hand.forget(claim))
+        self._hand = Hand(options.in_hand_most, self._settler.add, options.in_hand_least)
+        self._fates = Fates(self._hand, options.retry, lambda: self._feeder.stir())
+        self._directory = Directory(url, self._tenants, on_change=lambda tenant: self._router.forget(tenant))
+        self._fates.conditions = ConditionLog(self._directory.conditions)
+        self._fates.waits = Waits(self._sheet)
+        self._leases = Leases(
+            keeping,
             shards,
             self._name,
             self._siblings,
             options.lease_s,
-            hand,
-            gained=gained,
-            yielded=yielded,
-            lost=lost,
+            self._hand,
+            gained=self._on_gained,
+            yielded=self._on_yielded,
+            lost=self._on_lost,
         )
-        router = Router(directory, self._vault, _hosts(options), fates, options.links, leases.may_send)
-        feeder = Feeder(
-            Queue(claiming), hand, router, fates, options, is_ours=leases.holds, doubted=leases.doubt
+        self._router = Router(
+            self._directory,
+            self._vault,
+            _hosts(options),
+            self._fates,
+            options.links,
+            self._leases.may_send,
+            shards,
+            self._leases.held,
         )
-        bells = Bells(options.redis_url, leases.held, feeder)
-        sweeper = Sweeper(
-            Queue(keeping),
-            leases.held,
-            feeder,
-            router,
+        self._feeder = Feeder(
+            claiming,
+            self._hand,
+            self._router,
+            self._fates,
+            options,
+            is_ours=self._leases.holds,
+            doubted=self._leases.doubt,
+        )
+        self._bells = Bells(url, self._leases.held, self._feeder)
+        self._sweeper = Sweeper(
+            keeping,
+            self._leases.held,
+            self._feeder,
+            self._router,
+            self._divide_slow_claims,
+            Report(self._sheet, self._fates.tally, self._hand, self._router.pools, self._leases.held),
             options.answer_deadline_s,
             options.dead_kept_s,
             self._pulse,
         )
-        gc.freeze()
-        feeding = asyncio.create_task(feeder.run())
+
+    def _divide_slow_claims(self) -> None:
+        for part in carry_over(self._hand, self._router.pools.all(), time.monotonic()):
+            self._settler.add(part)
+
+    def _on_gained(self, holding: Holding) -> None:
+        self._feeder.gain(holding)
+        self._bells.changed()
+
+    def _on_yielded(self, holding: Holding) -> None:
+        self._feeder.let_go(holding)
+        self._bells.changed()
+
+    def _on_lost(self, holding: Holding) -> None:
+        self._hand.lose(holding)
+        for pool in self._router.pools.all():
+            for _, run in pool.drop(lambda held: held[1].claim.lost):
+                self._hand.finish(run, 1)
+
+    async def _serve(self) -> None:
+        """Run the parts until told to stop, or until one of them ends, which none does by itself."""
+        feeding = asyncio.create_task(self._feeder.run())
         background = [
-            asyncio.create_task(coroutine)
-            for coroutine in (settler.run(), sweeper.run(), directory.follow(), bells.run(), leases.run())
+            asyncio.create_task(part.run())
+            for part in (self._settler, self._sweeper, self._bells, self._leases, self._router)
         ]
+        background.append(asyncio.create_task(self._directory.follow()))
         stopping = asyncio.create_task(self._stop.wait())
-        # none of these ends by itself: one that does has met a fault of ours, which must not pass unnoticed
         done, _ = await asyncio.wait((stopping, feeding, *background), return_when=asyncio.FIRST_COMPLETED)
+        # a part that has ended has met a fault of ours, which must not pass unnoticed
         faults = [task for task in done if task is not stopping]
-        feeder.quiet()
+        self._feeder.quiet()
         if feeding not in faults:
             await feeding
-        await self._drain(hand)
-        await _give_back(router, fates, hand)
-        await _within(SETTLE_S, settler.drained())
-        await _within(SETTLE_S, leases.leave())
-        for task in (*background, stopping):
-            task.cancel()
-        for connection in (claiming, settling, keeping):
+        await self._drain()
+        await self._give_back()
+        await _within(SETTLE_S, self._settler.drained())
+        await _within(SETTLE_S, self._leases.leave())
+        await _end((*background, stopping))
+        for connection in self._connections:
             await connection.close()
         await self._tenants.close()
-        LOG.info("worker %s stopped: %s", self._name, dict(fates.tally))
+        LOG.info("worker %s stopped: %s", self._name, dict(self._fates.tally))
         for task in faults:
             task.result()
         if self._fault is not None:
             raise self._fault
 
-    async def _drain(self, hand: Hand) -> None:
+    async def _drain(self) -> None:
         """Wait until no job is in hand, at most ``drain_s``, less when hurried."""
+        hand = self._hand
         hurried = asyncio.create_task(self._hurry.wait())
         deadline_s = asyncio.get_running_loop().time() + self._options.drain_s
         while hand.jobs and not hurried.done() and asyncio.get_running_loop().time() < deadline_s:
@@ -217,34 +263,40 @@ class _Worker:
         if hand.jobs:
             LOG.warning("%d jobs were not answered in time and are given back", hand.jobs)
 
+    async def _give_back(self) -> None:
+        """End all links; what they had not sent is ready again at once, and what had no answer is tried again later."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + GIVE_BACK_S
+        pools = self._router.pools.all()
+        for pool in pools:
+            pool.abort()
+        while True:
+            for pool in pools:
+                # in every round: the last outcomes of a link may hand jobs back to its pool
+                self._fates.put_back(pool.backlog)
+                pool.backlog.clear()
+            if not self._hand.jobs:
+                return
+            if loop.time() > deadline_s:
+                LOG.error("%r: those claims repeat after the next start", self._hand)
+                return
+            # links report their last outcomes when their sockets are closed
+            await asyncio.sleep(0.001)
+
 
 def _hosts(options: EngineOptions) -> dict[str, Host]:
-    context = tls_context(options.apns_ca_file)
-    urls = {
-        Environment.PRODUCTION: options.apns_production_url,
-        Environment.SANDBOX: options.apns_sandbox_url,
-    }
-    return {name.value: Host(endpoint(url), context, options.links) for name, url in urls.items()}
+    contexts = Contexts(options.apns_ca_file)
+    found = endpoints(options.apns_production_url, options.apns_sandbox_url)
+    return {name: Host(at, contexts, options.links) for name, at in found.items()}
 
 
-async def _give_back(router: Router, fates: Fates, hand: Hand) -> None:
-    """End all links; what they had not sent is ready again at once, and what had no answer is tried again later."""
-    loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + GIVE_BACK_S
-    for pool in router.pools():
-        pool.abort()
-    while True:
-        for pool in router.pools():
-            # in every round: the last outcomes of a link may hand jobs back to its pool
-            fates.put_back(pool.backlog)
-            pool.backlog.clear()
-        if not hand.jobs:
-            return
-        if loop.time() > deadline_s:
-            LOG.error("%r: those claims repeat after the next start", hand)
-            return
-        # links report their last outcomes when their sockets are closed
-        await asyncio.sleep(0.001)
+async def _end(tasks: Collection["asyncio.Task[Any]"]) -> None:
+    """Cancel tasks until they have ended: redis-py loses a cancellation now and then while it subscribes."""
+    left: Collection[asyncio.Task[Any]] = tasks
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> None:

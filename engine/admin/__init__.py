@@ -1,0 +1,1 @@
+"""The admin API: tenants, applications, credentials and API keys over HTTP, for whoever runs the gateway."""
