@@ -4,8 +4,8 @@
 refuses is what Apple would refuse later, with a slower and shorter answer (Apple, *Sending notification requests
 to APNs*). Push types are an open set, because Apple adds new ones: an unknown one passes through.
 
-A decision about a topic depends only on the topic and the push type, and a batch has few of them, so each is
-taken once a batch.
+Whether a topic is allowed depends only on the topic and the push type, and whether it can be sent only on the topic
+and the environment. A batch has few of them, so each is decided once a batch.
 """
 
 import re
@@ -17,8 +17,11 @@ from typing import Final
 import msgspec
 
 from ingest.problems import Code, Refusal
+from shards.credential import Credential, choose
+from shards.environment import Environment
 from shards.job import Job
 from shards.notification import Notification
+from shards.push_types import NEWER, SUFFIXES
 from shards.tenant import Tenant
 
 PAYLOAD_BYTES_MOST: Final = 4096
@@ -27,22 +30,6 @@ TOKEN_DIGITS_MOST: Final = 200
 COLLAPSE_ID_BYTES_MOST: Final = 64
 PRIORITIES: Final = (1, 5, 10)
 TOPICS_SHOWN_MOST: Final = 5
-
-# What Apple appends to the bundle id for a push type. alert and background have the bundle id itself as topic,
-# and mdm the subject UID of the MDM certificate.
-SUFFIXES: Final = {
-    "alert": "",
-    "background": "",
-    "mdm": "",
-    "complication": ".complication",
-    "controls": ".push-type.controls",
-    "fileprovider": ".pushkit.fileprovider",
-    "liveactivity": ".push-type.liveactivity",
-    "location": ".location-query",
-    "pushtotalk": ".voip-ptt",
-    "voip": ".voip",
-    "widgets": ".push-type.widgets",
-}
 
 BAD_TOKEN: Final = Refusal(
     Code.BAD_DEVICE_TOKEN,
@@ -82,6 +69,10 @@ BAD_COLLAPSE_ID: Final = Refusal(
     "at either end, or leave it out",
     "/collapse_id",
 )
+NO_CREDENTIAL: Final = Refusal(
+    Code.NO_CREDENTIAL,
+    "this tenant has no credential yet, so nothing can be sent for it; add its .p8 key or its certificate first",
+)
 
 _PUSH_TYPE: Final = re.compile(r"[a-z]{1,32}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -96,18 +87,26 @@ def admit(
     ``ids`` has one new id for each. ``now_ms`` is Unix time in milliseconds.
     """
     verdicts: list[Job | Refusal] = []
-    topics: dict[tuple[str, str], Refusal | None] = {}
+    kinds: dict[tuple[str, str, Environment], Refusal | None] = {}
+    ways: dict[tuple[str, Environment], Refusal | None] = {}
     for notification, job_id in zip(notifications, ids, strict=True):
         if isinstance(notification, Refusal):
             verdicts.append(notification)
             continue
         topic = notification.topic
         push_type = notification.push_type
-        kind = (topic, push_type)
-        if kind in topics:
-            refusal = topics[kind]
+        environment = notification.environment
+        kind = (topic, push_type, environment)
+        if kind in kinds:
+            refusal = kinds[kind]
         else:
-            refusal = topics[kind] = judge_topic(topic, push_type, tenant.topics)
+            refusal = judge_topic(topic, push_type, tenant.topics)
+            if refusal is None:
+                way = (topic, environment)
+                if way not in ways:
+                    ways[way] = judge_way(topic, environment, tenant.credentials, now_ms)
+                refusal = ways[way]
+            kinds[kind] = refusal
         verdicts.append(refusal or _admit_one(notification, job_id, now_ms))
     return verdicts
 
@@ -176,10 +175,9 @@ def judge_topic(topic: str, push_type: str, topics: Sequence[str]) -> Refusal | 
         return BAD_PUSH_TYPE
     suffix = SUFFIXES.get(push_type)
     if suffix is None:
-        # a push type that is newer than this table: the newer ones all have this suffix or none
         return (
             None
-            if topic in topics or topic.removesuffix(f".push-type.{push_type}") in topics
+            if topic in topics or topic.removesuffix(f"{NEWER}{push_type}") in topics
             else _foreign(topics)
         )
     if topic.endswith(suffix) and (topic in topics or topic.removesuffix(suffix) in topics):
@@ -200,6 +198,29 @@ def judge_topic(topic: str, push_type: str, topics: Sequence[str]) -> Refusal | 
                 "/topic",
             )
     return _foreign(topics)
+
+
+def judge_way(topic: str, environment: str, credentials: Sequence[Credential], now_ms: int) -> Refusal | None:
+    """Whether one of a tenant's ``credentials`` can send to this topic there; None if so.
+
+    What is taken in without one would wait in the queue only to die there.
+    """
+    if choose(credentials, environment, topic, now_ms) is not None:
+        return None
+    if not credentials:
+        return NO_CREDENTIAL
+    if not any(credential.serves(environment, now_ms) for credential in credentials):
+        return Refusal(
+            Code.NO_CREDENTIAL,
+            f"this tenant has no credential for {environment} that is in use and not over; "
+            f"add one, or push to an environment that it has one for",
+            "/environment",
+        )
+    return Refusal(
+        Code.NO_CREDENTIAL,
+        f"none of this tenant's credentials for {environment} is good for this topic; add one that is",
+        "/topic",
+    )
 
 
 def _foreign(topics: Sequence[str]) -> Refusal:

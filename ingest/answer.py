@@ -37,6 +37,10 @@ class Answer(web.StreamResponse):
             f"X-Request-Id: {request_id}\r\nServer: clarion\r\n{headers}"
         )
 
+    def add(self, headers: str) -> None:
+        """More headers, as ready lines."""
+        self._head += headers
+
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """Send all of it; aiohttp calls this once, when the request's coroutine has returned."""
         if self._keep_alive is None:
@@ -62,14 +66,18 @@ def refused(refusal: Refusal, request_id: str, *, retry_after_s: int = 0, allow:
     headers = ""
     if document.status == HTTPStatus.UNAUTHORIZED:
         headers = "WWW-Authenticate: Bearer\r\n"
-    elif document.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    elif document.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers = f"Retry-After: {retry_after_s}\r\n"
     elif document.status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = f"Allow: {allow}\r\n"
     elif refusal.code is Code.CONTENT_ENCODING:
         # RFC 9110, section 12.5.3: in an answer, the codings that this resource takes
         headers = "Accept-Encoding: gzip, identity\r\n"
-    return Answer(document.status, _encode(document), request_id, PROBLEM_TYPE, headers)
+    answer = Answer(document.status, _encode(document), request_id, PROBLEM_TYPE, headers)
+    if document.status == HTTPStatus.REQUEST_TIMEOUT:
+        # RFC 9110, section 15.5.9: what is left of the request is not waited for
+        answer.force_close()
+    return answer
 
 
 class _Clock:

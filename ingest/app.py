@@ -10,10 +10,12 @@ from aiohttp import web
 from ingest.answer import HTML, JSON, Answer, refused
 from ingest.conversation import Routes, with_head
 from ingest.documentation import api_page, problems_page
-from ingest.handlers import NOT_REACHED, Pushes
+from ingest.fates import NOT_REACHED
+from ingest.handlers import Pushes
 from ingest.openapi import describe
 from ingest.options import IngestOptions
 from ingest.problems import Refusal
+from ingest.standing import Standings
 from ingest.store import Store
 
 NOT_READY: Final = Refusal(
@@ -37,6 +39,7 @@ def routes(store: Store, options: IngestOptions) -> Routes:
         {
             "/v1/push": {"POST": pushes.one},
             "/v1/push/batch": {"POST": pushes.batch},
+            "/v1/tenant": {"GET": Standings(store, options).show},
             "/readyz": {"GET": partial(_ready, store, options)},
             **{
                 path: {"GET": partial(_fixed, body, content_type)}

@@ -1,10 +1,12 @@
 """The bytes of a request's body: what they claim to be, how many there may be, and unpacked if they are gzip.
 
-The limit holds twice: for what arrives, and for what it unpacks to. We unpack here and not in aiohttp: aiohttp
-goes on reading a body that was refused, so that the client gets its answer, and it would go on unpacking too,
-which lets a megabyte of a gzip bomb cost seconds of CPU.
+A body has a deadline, or slow ones would hold connections without end. And it has a limit, which holds twice: for what
+arrives, and for what it unpacks to. We unpack here and not in aiohttp: aiohttp goes on reading a body that was refused,
+so that the client gets its answer, and it would go on unpacking too, which lets a megabyte of a gzip bomb cost seconds
+of CPU.
 """
 
+import asyncio
 import zlib
 from functools import lru_cache
 from typing import Final
@@ -42,8 +44,11 @@ def media_type(content_type: str) -> str | None:
     return _MEDIA_TYPES.get(name.strip().lower())
 
 
-async def read_body(request: web.BaseRequest, most: int) -> bytes | Refusal:
-    """The body, unpacked, of at most ``most`` bytes. ``request`` was made with the same limit."""
+async def read_body(request: web.BaseRequest, most: int, within_s: float) -> bytes | Refusal:
+    """The body, unpacked, of at most ``most`` bytes. ``request`` was made with the same limit.
+
+    ``within_s``: the time that all of it has to arrive, however steadily it trickles.
+    """
     headers = request.headers
     encoding = headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip"):
@@ -56,7 +61,14 @@ async def read_body(request: web.BaseRequest, most: int) -> bytes | Refusal:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
     try:
-        body = await request.read()
+        if request.content.is_eof():
+            # most are: the body of a push comes with its headers, and needs no timer
+            body = await request.read()
+        else:
+            async with asyncio.timeout(within_s):
+                body = await request.read()
+    except TimeoutError:
+        return too_slow(within_s)
     except web.HTTPRequestEntityTooLarge:
         return too_large(most)
     except (RequestPayloadError, OSError):
@@ -82,6 +94,13 @@ def unpack(packed: bytes, most: int) -> bytes | Refusal:
             return NOT_GZIP
         packed = member.unused_data
     return NOT_GZIP if packed else unpacked
+
+
+def too_slow(within_s: float) -> Refusal:
+    return Refusal(
+        Code.BODY_TOO_SLOW,
+        f"a body has {within_s:g} s to arrive; nothing was accepted, send smaller batches, or compress them",
+    )
 
 
 def too_large(most: int) -> Refusal:

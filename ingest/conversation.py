@@ -7,6 +7,7 @@ routes here are a dict. Faults that aiohttp answers in plain text are problem do
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Final
@@ -17,8 +18,10 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from ingest.answer import Answer, refused
+from ingest.measures import REQUEST_S, REQUESTS
 from ingest.options import IngestOptions
 from ingest.problems import Code, Refusal
+from shards.measures import Sheet
 
 LOG: Final = logging.getLogger("clarion.ingest")
 LOOK_AGAIN_AFTER_S: Final = 0.02
@@ -76,14 +79,16 @@ class Conversation(web.RequestHandler):
 
 
 class Conversations(web.Server):
-    """All connections of one process; the protocol factory that a loop's ``create_server`` takes."""
+    """All connections of one process, whose requests are counted on ``sheet``; the protocol factory that a loop's
+    ``create_server`` takes."""
 
-    def __init__(self, routes: Routes, options: IngestOptions, request_id_prefix: str) -> None:
+    def __init__(self, routes: Routes, options: IngestOptions, request_id_prefix: str, sheet: Sheet) -> None:
         super().__init__(self._answer, request_factory=self._request)
         self._routes = routes
         self._options = options
         self._request_ids = count(1)
         self._request_id_prefix = request_id_prefix
+        self._sheet = sheet
         self._ending = False
 
     def __repr__(self) -> str:
@@ -148,6 +153,13 @@ class Conversations(web.Server):
         return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=most)
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
+        began_s = time.monotonic()
+        answer = await self._answer_uncounted(request)
+        self._sheet.add(REQUESTS, 1, str(answer.status))
+        self._sheet.observe(REQUEST_S, time.monotonic() - began_s)
+        return answer
+
+    async def _answer_uncounted(self, request: web.BaseRequest) -> Answer:
         shown = request.headers.get("X-Request-Id")
         # one that could break a log line or a header is replaced, not mended
         request_id = shown if shown is not None and _REQUEST_ID.fullmatch(shown) else self.new_request_id()

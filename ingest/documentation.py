@@ -42,13 +42,15 @@ def api_page(description: dict[str, Any]) -> str:
 def problems_page() -> str:
     """Every code of a problem document, with its status and whether to try again."""
     rows = [
-        f'<tr id="{escape(code)}"><td><code>{escape(code)}</code><td>{kind.status}<td>{escape(kind.title)}'
+        f'<tr id="{escape(code)}"><td><code>{escape(code)}</code>{_anchor(kind.type_name)}'
+        f"<td>{kind.status}<td>{escape(kind.title)}"
         f"<td>{'yes' if kind.retryable else 'no'}"
         for code, kind in KINDS.items()
     ]
     intro = (
         "<h1>Problems</h1><p>What went wrong is said in <code>detail</code>, and where in <code>errors</code>. "
-        "<code>retryable</code> tells that the same request may be accepted later and can't act twice.</p>"
+        "<code>retryable</code> tells that the same request may be accepted later and can't act twice. "
+        "<code>violated-policies</code> names the policies of the RateLimit-Policy header that were.</p>"
     )
     parts = [
         intro,
@@ -57,6 +59,11 @@ def problems_page() -> str:
         "</table>",
     ]
     return _page("Problems", parts)
+
+
+def _anchor(name: str) -> str:
+    """Where the address of a type leads that has another name than its code."""
+    return f'<br>type <code id="{escape(name)}">{escape(name)}</code>' if name else ""
 
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
@@ -71,6 +78,8 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
     yield "<table><tr><th>status<th>meaning"
     for status, response in operation["responses"].items():
         yield f"<tr><td>{escape(status)}<td>{escape(response['description'])}"
+        for name, header in response.get("headers", {}).items():
+            yield f"<br>Header <code>{escape(name)}</code>: {escape(header['description'])}"
         for content in response["content"].values():
             if "example" in content:
                 yield _json(content["example"])

@@ -1,6 +1,6 @@
 """The gatherer: requests that come in together go to Redis together, and each learns the fate of its own jobs.
 
-Theory of operation. A request hands over a parcel: its encoded jobs, sorted by place (shard, lane, tenant). The
+Theory of operation. A request hands over a parcel: its encoded jobs, sorted by place (shard, lane, flow). The
 parcels wait in a line. As long as there are any, one flight is under way: it takes parcels from the front up to
 a bound, merges what goes to the same place, and writes it to Redis as one pipeline (group commit). What arrives
 meanwhile rides on the next flight. So a lone request is not delayed, and the more there are, the more share one
@@ -21,18 +21,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from shards.errors import StoreError, StoreRefused, StoreUnavailable
+from shards.flow import flow_of
 from shards.job import Job, encode_job
 from shards.lanes import Lane
 from shards.notification import Notification
 from shards.placement import base_shard, device_shard
-from shards.queue import Batch
+from shards.queue import Batch, Full
 from shards.tenant import Tenant
 
 LOG: Final = logging.getLogger("clarion.ingest")
 FLIGHT_JOBS_MOST: Final = 20_000
 FLIGHT_BYTES_MOST: Final = 16 * 1024 * 1024
 
-Place = tuple[int, Lane, str]
+# shard, lane, flow, and how many pushes the flow may have on that shard
+Place = tuple[int, Lane, str, int]
+Placer = Callable[[Notification, Job], Place]
+Reason = StoreRefused | Full
 
 
 class Parcel(NamedTuple):
@@ -46,7 +50,7 @@ class Parcel(NamedTuple):
 class Stored(NamedTuple):
     """Redis answered: it has all jobs but those of the places in ``refused``."""
 
-    refused: Mapping[Place, StoreRefused]
+    refused: Mapping[Place, Reason]
 
 
 class Unstored(NamedTuple):
@@ -71,16 +75,27 @@ _ALL_STORED: Final = Stored({})
 class Enqueuer(Protocol):
     """The one verb of ``shards.queue.Queue`` that ingest needs."""
 
-    async def enqueue(self, batches: Sequence[Batch]) -> list[StoreRefused | None]: ...
+    async def enqueue(
+        self, batches: Sequence[Batch], shard_most: int = 0
+    ) -> list[StoreRefused | Full | None]: ...
 
 
-def placer(tenant: Tenant, shards: int) -> Callable[[Notification, Job], Place]:
-    """Where a tenant's jobs go."""
+def placer(tenant: Tenant, shards: int, queue_most: int) -> Placer:
+    """Where a tenant's jobs go. ``queue_most`` is how many may stand in the queues, if it has no limit of its own.
+
+    The limit is divided over the tenant's shards: a shard's scripts see no other shard.
+    """
     name, spread = tenant.id, tenant.spread
     base = base_shard(name, shards)
+    most = -(-(tenant.limits.queue_most or queue_most) // min(spread, shards))
+    flows: dict[str, str] = {}
 
     def place(notification: Notification, job: Job) -> Place:
-        return device_shard(base, job.device_token, spread, shards), notification.lane, name
+        environment = notification.environment
+        flow = flows.get(environment)
+        if flow is None:
+            flow = flows[environment] = flow_of(name, environment)
+        return device_shard(base, job.device_token, spread, shards), notification.lane, flow, most
 
     return place
 
@@ -102,8 +117,20 @@ def pack(placed: Sequence[tuple[Place, Job]]) -> Parcel:
 class Gatherer:
     """Takes parcels, flies them to Redis, and tells each its fate."""
 
-    def __init__(self, queue: Enqueuer, *, jobs_most: int, bytes_most: int) -> None:
+    def __init__(
+        self,
+        queue: Enqueuer,
+        *,
+        jobs_most: int,
+        bytes_most: int,
+        shard_most: int = 0,
+        stored: Callable[[int], None] = lambda jobs: None,
+    ) -> None:
         self._queue = queue
+        # told of each flight how many jobs Redis has of it
+        self._stored = stored
+        # what a shard may hold; 0 for any number
+        self._shard_most = shard_most
         self._jobs_most = jobs_most
         self._bytes_most = bytes_most
         self._line: deque[tuple[Parcel, asyncio.Future[Fate]]] = deque()
@@ -176,11 +203,11 @@ class Gatherer:
                     fate.set_result(_own_part(landed, parcel))
 
     async def _send(self, cargo: Mapping[Place, Sequence[bytes]]) -> Fate:
-        batches = [Batch(shard, lane, tenant, jobs) for (shard, lane, tenant), jobs in cargo.items()]
+        batches = [Batch(shard, lane, flow, jobs, most) for (shard, lane, flow, most), jobs in cargo.items()]
         if not batches:
             return _ALL_STORED
         try:
-            answers = await self._queue.enqueue(batches)
+            answers = await self._queue.enqueue(batches, self._shard_most)
         except StoreUnavailable as error:
             # never sent again from here: only the tenant knows whether a second push does harm
             return Unstored(str(error), error.in_doubt)
@@ -192,11 +219,8 @@ class Gatherer:
         except Exception:
             LOG.exception("the queue failed in a way that nobody foresaw; its jobs are reported as in doubt")
             return Unstored("the queue failed", in_doubt=True)
-        refused = {
-            place: answer
-            for place, answer in zip(cargo, answers, strict=True)
-            if isinstance(answer, StoreRefused)
-        }
+        refused = {place: answer for place, answer in zip(cargo, answers, strict=True) if answer is not None}
+        self._stored(sum(len(jobs) for place, jobs in cargo.items() if place not in refused))
         return Stored(refused) if refused else _ALL_STORED
 
 

@@ -15,6 +15,7 @@ from ingest.handlers import Accepted, BatchCounts, Refused
 from ingest.options import IngestOptions
 from ingest.problems import CONTENT_TYPE, KINDS, Code, Problem, Refusal, problem
 from ingest.schema import EXPECTED
+from ingest.standing import Obstacle, Standing, StandingLimits, Waiting
 from shards.notification import Notification
 
 EXAMPLE: Final[dict[str, Any]] = {
@@ -32,7 +33,49 @@ FULL_EXAMPLE: Final[dict[str, Any]] = {
     "environment": "sandbox",
     "payload": {"aps": {"content-available": 1}},
 }
+PUSH_STATUSES: Final = (400, 401, 403, 408, 413, 415, 422, 429, 503)
 ID_EXAMPLE: Final = "019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071"
+STANDING_EXAMPLE: Final = Standing(
+    name="example",
+    topics=("com.example.app",),
+    environments=["production"],
+    limits=StandingLimits(1, None, None, 1000.0, 5000, 2_000_000),
+    paused=(),
+    disabled=False,
+    conditions=[
+        Obstacle(
+            "production",
+            "A1B2C3D4E5",
+            "",
+            "InvalidProviderToken",
+            "paused since 2026-01-01 00:00: APNs says InvalidProviderToken to key A1B2C3D4E5 in production …",
+            1767225600000,
+            1767225660000,
+            12,
+        )
+    ],
+    waiting=Waiting(0, 1840, 3, False),
+    as_of_ms=1767225661000,
+)
+# draft-ietf-httpapi-ratelimit-headers: structured fields (RFC 9651)
+RATE_HEADERS: Final[dict[str, dict[str, Any]]] = {
+    "RateLimit-Policy": {
+        "description": "If the tenant has a rate: q is how many pushes may come at once. A batch counts as many as it "
+        "has, and may go beyond it; those that come after it wait the longer.",
+        "schema": {"type": "string", "examples": ['"tenant";q=5000;w=1']},
+    },
+    "RateLimit": {
+        "description": "If the tenant has a rate: r is how many pushes are left, and t in how many seconds all of q is "
+        "there again. Several processes serve a tenant, and each knows what the others took a moment later.",
+        "schema": {"type": "string", "examples": ['"tenant";r=4210;t=1']},
+    },
+}
+RETRY_HEADERS: Final[dict[str, dict[str, Any]]] = {
+    "Retry-After": {
+        "description": "In how many seconds to try again",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+}
 REFUSED_EXAMPLE: Final = problem(
     Refusal(Code.BAD_PRIORITY, "Apple refuses background pushes with priority 10; write 5", "/priority")
 )
@@ -53,6 +96,7 @@ def describe(options: IngestOptions, release: str) -> dict[str, Any]:
         "paths": {
             "/v1/push": {"post": _push()},
             "/v1/push/batch": {"post": _batch(options)},
+            "/v1/tenant": {"get": _tenant()},
             "/livez": {"get": _open("The process answers", "Asks nobody else.", 200)},
             "/readyz": {"get": _open("Redis answers within a second", "503 until it does.", 200, 503)},
             "/version": {"get": _open("The version that runs", "The installed release.", 200)},
@@ -69,7 +113,7 @@ def describe(options: IngestOptions, release: str) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
-        [Notification, Accepted, Refused, BatchCounts, Problem],
+        [Notification, Accepted, Refused, BatchCounts, Problem, Standing],
         ref_template="#/components/schemas/{name}",
     )
     fields: dict[str, Any] = schemas["Notification"]["properties"]
@@ -101,8 +145,8 @@ def _push() -> dict[str, Any]:
         "description": "202 when the push is stored. A 503 with the code store-in-doubt means that it may have been.",
         "requestBody": {"required": True, "content": {JSON: _content("Notification", EXAMPLE)}},
         "responses": {
-            "202": _response("Accepted", JSON, _content("Accepted", {"id": ID_EXAMPLE})),
-            **_problems(400, 401, 413, 415, 422, 503),
+            "202": _response("Accepted", JSON, _content("Accepted", {"id": ID_EXAMPLE}), RATE_HEADERS),
+            **_problems(*PUSH_STATUSES),
         },
     }
 
@@ -117,6 +161,7 @@ def _batch(options: IngestOptions) -> dict[str, Any]:
         "All accepted",
         JSON,
         _content("BatchAnswer", {**example, "refused": 0, "results": [{"id": ID_EXAMPLE}]}),
+        RATE_HEADERS,
     )
     return {
         "operationId": "pushBatch",
@@ -145,8 +190,22 @@ def _batch(options: IngestOptions) -> dict[str, Any]:
         },
         "responses": {
             "202": answer,
-            "207": _response("Some or all refused", JSON, _content("BatchAnswer", example)),
-            **_problems(400, 401, 413, 415, 422, 503),
+            "207": _response("Some or all refused", JSON, _content("BatchAnswer", example), RATE_HEADERS),
+            **_problems(*PUSH_STATUSES),
+        },
+    }
+
+
+def _tenant() -> dict[str, Any]:
+    example = msgspec.to_builtins(STANDING_EXAMPLE)
+    return {
+        "operationId": "tenant",
+        "summary": "See how the tenant stands",
+        "description": "For keys with the scope read. What waits, and what holds the tenant up, is looked at once a "
+        "second at most; who asks more often gets the same again.",
+        "responses": {
+            "200": _response("The tenant", JSON, _content("Standing", example)),
+            **_problems(401, 403, 503),
         },
     }
 
@@ -162,12 +221,21 @@ def _problems(*statuses: int) -> dict[str, Any]:
     responses = {}
     for status in statuses:
         codes = ", ".join(code for code, kind in KINDS.items() if kind.status == status)
-        responses[str(status)] = _response(f"Codes: {codes}", CONTENT_TYPE, {"schema": _ref("Problem")})
+        headers = {
+            **(RETRY_HEADERS if status in (429, 503) else {}),
+            **(RATE_HEADERS if status == 429 else {}),
+        }
+        responses[str(status)] = _response(
+            f"Codes: {codes}", CONTENT_TYPE, {"schema": _ref("Problem")}, headers
+        )
     return responses
 
 
-def _response(description: str, media_type: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {media_type: content}}
+def _response(
+    description: str, media_type: str, content: Mapping[str, Any], headers: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    response = {"description": description, "content": {media_type: content}}
+    return {**response, "headers": headers} if headers else response
 
 
 def _content(schema: str, example: Mapping[str, Any]) -> dict[str, Any]:

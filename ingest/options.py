@@ -27,7 +27,10 @@ class IngestOptions:
     batch_items_most        the most notifications in one batch
     waiting_jobs_most       pushes that may wait for Redis at one time; more are answered 503 at once
     waiting_bytes_most      the same in bytes of encoded jobs
-    retry_after_s           what a 503 gives as Retry-After
+    queue_most_tenant       pushes that a tenant without a limit of its own may have in the queues; then it is told 429
+    queue_most_shard        pushes that one shard may hold, of all tenants; then everybody is told 503
+    retry_after_s           what a 503, or a 429 for a full queue, gives as Retry-After
+    body_s                  how long a request body may take to arrive
     keepalive_s             how long a connection without a request is kept
     grace_s                 how long open requests may take after a stop was asked for
     """
@@ -40,7 +43,10 @@ class IngestOptions:
     batch_items_most: int = 10_000
     waiting_jobs_most: int = 100_000
     waiting_bytes_most: int = 64 * MIB
+    queue_most_tenant: int = 2_000_000
+    queue_most_shard: int = 1_000_000
     retry_after_s: int = 1
+    body_s: float = 30.0
     keepalive_s: float = 75.0
     grace_s: float = 8.0
 
@@ -62,7 +68,10 @@ class IngestOptions:
         # a batch that the other limits allow must fit the empty waiting room, or it could never be accepted
         _within("waiting_jobs_most", self.waiting_jobs_most, self.batch_items_most, 10_000_000)
         _within("waiting_bytes_most", self.waiting_bytes_most, 2 * self.body_bytes_most, 16 * KIB * MIB)
+        _within("queue_most_tenant", self.queue_most_tenant, 1, 1_000_000_000)
+        _within("queue_most_shard", self.queue_most_shard, 1, 1_000_000_000)
         _within("retry_after_s", self.retry_after_s, 1, 3_600)
+        _within("body_s", self.body_s, 1, 3_600)
         _within("keepalive_s", self.keepalive_s, 1, 86_400)
         _within("grace_s", self.grace_s, 0, 3_600)
 

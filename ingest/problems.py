@@ -2,7 +2,8 @@
 
 ``Refusal`` is the value that the layers below return: a code out of the table, the place in the notification
 that is wrong, and a sentence that says what to write instead. ``Problem`` is the document that is sent. Every
-code has an entry at the address in ``type``, which the documentation page is rendered from.
+code has an entry at the address in ``type``, which the documentation page is rendered from. Two types have the names
+that draft-ietf-httpapi-ratelimit-headers gives them, for clients that know those.
 
 No text here or in a refusal ever quotes what the tenant sent: a device token or an API key in the wrong field
 would come back in an error, and from there into logs. A detail names what is allowed instead.
@@ -27,8 +28,12 @@ class Code(StrEnum):
     BAD_COMPRESSION = "bad-compression"
     KEY_MISSING = "key-missing"
     KEY_UNKNOWN = "key-unknown"
+    KEY_OVER = "key-over"
+    SCOPE_MISSING = "scope-missing"
+    TENANT_DISABLED = "tenant-disabled"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
+    BODY_TOO_SLOW = "body-too-slow"
     BODY_TOO_LARGE = "body-too-large"
     BATCH_TOO_LARGE = "batch-too-large"
     PAYLOAD_TOO_LARGE = "payload-too-large"
@@ -47,6 +52,9 @@ class Code(StrEnum):
     BAD_PRIORITY = "bad-priority"
     BAD_EXPIRATION = "bad-expiration"
     BAD_COLLAPSE_ID = "bad-collapse-id"
+    NO_CREDENTIAL = "no-credential"
+    RATE_LIMITED = "rate-limited"
+    QUEUE_FULL = "queue-full"
     INTERNAL = "internal-error"
     STORE_UNAVAILABLE = "store-unavailable"
     STORE_IN_DOUBT = "store-in-doubt"
@@ -54,12 +62,22 @@ class Code(StrEnum):
     TOO_BUSY = "too-busy"
 
 
+# the one policy that the RateLimit headers tell of, and that may be violated
+RATE_POLICY: Final = "tenant"
+
+
 class Kind(NamedTuple):
-    """What is fixed for a code. ``retryable``: the same request may be accepted later, and can't act twice."""
+    """What is fixed for a code. ``retryable``: the same request may be accepted later, and can't act twice.
+
+    ``type_name``: the last part of the address in ``type``, if it is not the code. ``violated``: the policies of the
+    RateLimit-Policy header that were.
+    """
 
     status: int
     title: str
     retryable: bool = False
+    type_name: str = ""
+    violated: tuple[str, ...] = ()
 
 
 KINDS: Final[dict[Code, Kind]] = {
@@ -69,8 +87,12 @@ KINDS: Final[dict[Code, Kind]] = {
     Code.BAD_COMPRESSION: Kind(400, "The body can't be decompressed"),
     Code.KEY_MISSING: Kind(401, "There is no API key"),
     Code.KEY_UNKNOWN: Kind(401, "The API key is not known"),
+    Code.KEY_OVER: Kind(401, "The API key's time is over"),
+    Code.SCOPE_MISSING: Kind(403, "The API key is not for this"),
+    Code.TENANT_DISABLED: Kind(403, "The tenant is disabled"),
     Code.NOT_FOUND: Kind(404, "There is nothing at this address"),
     Code.METHOD_NOT_ALLOWED: Kind(405, "The method is not allowed here"),
+    Code.BODY_TOO_SLOW: Kind(408, "The body did not arrive in time", retryable=True),
     Code.BODY_TOO_LARGE: Kind(413, "The body is too large"),
     Code.BATCH_TOO_LARGE: Kind(413, "The batch has too many notifications"),
     Code.PAYLOAD_TOO_LARGE: Kind(413, "The payload is too large for Apple"),
@@ -89,11 +111,22 @@ KINDS: Final[dict[Code, Kind]] = {
     Code.BAD_PRIORITY: Kind(422, "The priority is not valid"),
     Code.BAD_EXPIRATION: Kind(422, "The expiration is not valid"),
     Code.BAD_COLLAPSE_ID: Kind(422, "The collapse id is not valid"),
+    Code.NO_CREDENTIAL: Kind(422, "There is no credential to send this with"),
+    Code.RATE_LIMITED: Kind(
+        429,
+        "The tenant sends more than its rate",
+        retryable=True,
+        type_name="quota-exceeded",
+        violated=(RATE_POLICY,),
+    ),
+    Code.QUEUE_FULL: Kind(429, "The tenant's own queue is full", retryable=True),
     Code.INTERNAL: Kind(500, "Something went wrong in Clarion"),
     Code.STORE_UNAVAILABLE: Kind(503, "The queue can't be reached", retryable=True),
     Code.STORE_IN_DOUBT: Kind(503, "The queue did not answer"),
     Code.STORE_REFUSED: Kind(503, "The queue takes no pushes", retryable=True),
-    Code.TOO_BUSY: Kind(503, "Too many pushes are waiting", retryable=True),
+    Code.TOO_BUSY: Kind(
+        503, "Too many pushes are waiting", retryable=True, type_name="temporary-reduced-capacity"
+    ),
 }
 
 
@@ -113,10 +146,17 @@ class Flaw(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Problem(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    rename={"violated_policies": "violated-policies"},
+):
     """The document of RFC 9457, with ``code``, ``errors`` and ``retryable`` as its extensions.
 
     ``instance`` is the id of the request, as in the X-Request-Id header; a problem inside a batch has none.
+    ``violated_policies`` is an extension of the draft about rate limits: names out of the RateLimit-Policy header.
     """
 
     type: str
@@ -127,14 +167,15 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retryable: bool
     errors: Sequence[Flaw] = ()
     instance: str = ""
+    violated_policies: Sequence[str] = ()
 
 
 def problem(refusal: Refusal, instance: str = "") -> Problem:
     """The document that says what ``refusal`` means."""
     code, detail, pointer = refusal.code, refusal.detail, refusal.pointer
-    status, title, retryable = KINDS[code]
+    status, title, retryable, type_name, violated = KINDS[code]
     return Problem(
-        type=f"{TYPE_PREFIX}{code.value}",
+        type=f"{TYPE_PREFIX}{type_name or code.value}",
         title=title,
         status=status,
         detail=detail,
@@ -142,6 +183,7 @@ def problem(refusal: Refusal, instance: str = "") -> Problem:
         retryable=retryable,
         errors=(Flaw(pointer=pointer, code=code.value, detail=detail),) if pointer else (),
         instance=instance,
+        violated_policies=violated,
     )
 
 
