@@ -3,12 +3,19 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import orjson
 from cyclopts import App, Parameter
 
-from loadtest.bench import chaos, drain, ingest, latency, machine
+from loadtest.bench import blackhole, chaos, drain, fairness, ingest, isolation, latency, machine, tenants
+from loadtest.bench.blackhole import BlackholeOptions
+from loadtest.bench.chaos import ChaosOptions
+from loadtest.bench.drain import DrainOptions
+from loadtest.bench.fairness import FairnessOptions
+from loadtest.bench.isolation import IsolationOptions
+from loadtest.bench.latency import LatencyOptions
+from loadtest.bench.tenants import TenantsOptions
 
 app: Final = App(
     name="bench", help="Benchmarks of Clarion. Each prints one JSON object with the machine's facts."
@@ -28,20 +35,19 @@ def _report(name: str, json: Path | None, measure: Callable[[], dict[str, Any]])
     return result
 
 
+_DRAIN: Final = DrainOptions()
+_LATENCY: Final = LatencyOptions()
+_CHAOS: Final = ChaosOptions()
+_BLACKHOLE: Final = BlackholeOptions()
+_FAIRNESS: Final = FairnessOptions()
+_ISOLATION: Final = IsolationOptions()
+_TENANTS: Final = TenantsOptions()
+
+
 @app.command(name="drain")
-def _drain(
-    *,
-    jobs: int = 200_000,
-    tenants: int = 10,
-    workers: int = 2,
-    links: int = 1,
-    payload_bytes: int = 256,
-    sink: Literal["nginx", "python"] | None = None,
-    stages: bool = True,
-    json: JsonFile = None,
-) -> None:
+def _drain(*, options: DrainOptions = _DRAIN, json: JsonFile = None) -> None:
     """Drain a full queue to the sink over TLS: pushes/s, CPU µs per push, shares by stage."""
-    _report("drain", json, lambda: drain.run(jobs, tenants, workers, links, payload_bytes, sink, stages))
+    _report("drain", json, lambda: drain.run(options))
 
 
 @app.command(name="ingest")
@@ -51,80 +57,39 @@ def _ingest(*, seconds: float = 5.0, json: JsonFile = None) -> None:
 
 
 @app.command(name="latency")
-def _latency(
-    *, per_s: int = 100, seconds: float = 20.0, rtt_ms: float = 0.0, workers: int = 2, json: JsonFile = None
-) -> None:
+def _latency(*, options: LatencyOptions = _LATENCY, json: JsonFile = None) -> None:
     """Send single pushes at a fixed rate to the simulator: time from the API to APNs, and the cost of idling."""
-    _report("latency", json, lambda: latency.run(per_s, seconds, rtt_ms, workers))
+    _report("latency", json, lambda: latency.run(options))
 
 
 @app.command(name="chaos")
-def _chaos(
-    *,
-    seconds: float = 120.0,
-    per_s: int = 10_000,
-    fsync: Literal["everysec", "always"] = "everysec",
-    seed: int = 1,
-    every_s: float = 5.0,
-    worker_weight: float = 3.0,
-    ingest_weight: float = 2.0,
-    redis_weight: float = 2.0,
-    link_weight: float = 3.0,
-    workers: int = 2,
-    ingest_processes: int = 2,
-    tenants: int = 4,
-    batch: int = 100,
-    payload_bytes: int = 256,
-    rtt_ms: float = 10.0,
-    refuse_every: int = 0,
-    silent_every: int = 0,
-    log_file: Path | None = None,
-    json: JsonFile = None,
-) -> int:
-    """Kill workers, ingest processes and Redis and cut links at random, under load: what is lost, what comes twice.
+def _chaos(*, options: ChaosOptions = _CHAOS, json: JsonFile = None) -> int:
+    """Kill the gateway's processes and Redis and cut links at random, under load: what is lost, what comes twice."""
+    return 1 if _report("chaos", json, lambda: chaos.run(options))["failed"] else 0
 
-    Parameters
-    ----------
-    fsync
-        How Redis writes its append-only file out.
-    seed
-        Of the moments, the kinds and the victims.
-    every_s
-        Mean time from one fault to the next.
-    worker_weight, ingest_weight, redis_weight, link_weight
-        How often each kind is drawn, compared with the others; 0: never.
-    refuse_every
-        One push in so many is answered 503 by the sink; 0: none.
-    silent_every
-        One push in so many is never answered; 0: none.
-    log_file
-        Keep the gateway's log here.
-    """
-    result = _report(
-        "chaos",
-        json,
-        lambda: chaos.run(
-            seconds,
-            per_s,
-            fsync,
-            seed,
-            every_s=every_s,
-            worker_weight=worker_weight,
-            ingest_weight=ingest_weight,
-            redis_weight=redis_weight,
-            link_weight=link_weight,
-            workers=workers,
-            ingest_processes=ingest_processes,
-            tenants=tenants,
-            batch=batch,
-            payload_bytes=payload_bytes,
-            rtt_ms=rtt_ms,
-            refuse_every=refuse_every,
-            silent_every=silent_every,
-            log_file=log_file,
-        ),
-    )
-    return 1 if result["failed"] else 0
+
+@app.command(name="blackhole")
+def _blackhole(*, options: BlackholeOptions = _BLACKHOLE, json: JsonFile = None) -> int:
+    """Let APNs fall silent for a minute, under load: what that costs, and how soon all is well again."""
+    return 1 if _report("blackhole", json, lambda: blackhole.run(options))["failed"] else 0
+
+
+@app.command(name="fairness")
+def _fairness(*, options: FairnessOptions = _FAIRNESS, json: JsonFile = None) -> int:
+    """Let tenants share the gateway: shares by weight, and what a neighbour's million costs the others."""
+    return 1 if _report("fairness", json, lambda: fairness.run(options))["failed"] else 0
+
+
+@app.command(name="isolation")
+def _isolation(*, options: IsolationOptions = _ISOLATION, json: JsonFile = None) -> int:
+    """Let one tenant's credential fail under load: what its neighbour notices, what APNs does, how it comes back."""
+    return 1 if _report("isolation", json, lambda: isolation.run(options))["failed"] else 0
+
+
+@app.command(name="tenants")
+def _tenants(*, options: TenantsOptions = _TENANTS, json: JsonFile = None) -> int:
+    """Drain jobs of very many tenants of some hundred teams, and of one: memory, connections, cost of each job."""
+    return 1 if _report("tenants", json, lambda: tenants.run(options))["failed"] else 0
 
 
 if __name__ == "__main__":

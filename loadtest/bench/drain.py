@@ -6,49 +6,66 @@ share the machine's CPUs with the engine.
 """
 
 import asyncio
-import os
 import time
-from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from cyclopts import Parameter
+
+from loadtest.bench.backlog import Standing, enqueue
 from loadtest.bench.cpu import cpu_s, resident_bytes
-from loadtest.bench.lab import Lab, device_token, lab, payload, wait_until, workers_of
+from loadtest.bench.lab import Lab, lab, wait_until, workers_of
 from loadtest.bench.stages import stage_shares
 from loadtest.sink.start import start_sink
-from shards.job import Job, encode_job, new_ids
 from shards.keys import shard_keys
-from shards.lanes import Lane
-from shards.placement import base_shard, device_shard
-from shards.queue import Batch, Queue
-from shards.redis import ScriptConnection, connect
-from shards.tenants import DEFAULT_SHARDS, Tenants
+from shards.redis import connect
+from shards.tenants import DEFAULT_SHARDS
 
-ENQUEUE_BATCH = 500
 LOOK_EVERY_S = 0.02
 
 
-def run(
-    jobs: int = 200_000,
-    tenants: int = 10,
-    workers: int = 2,
-    links: int = 1,
-    payload_bytes: int = 256,
-    sink: Literal["nginx", "python"] | None = None,
-    stages: bool = True,
-) -> dict[str, Any]:
-    """One drain; ``links``: per tenant and worker, at most; ``sink``: nginx or python, default the faster there is."""
-    with lab() as place, start_sink(place.directory / "sink", kind=sink) as target:
-        place.create_tenants(tenants)
-        asyncio.run(enqueue(place, jobs, payload_bytes))
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DrainOptions:
+    """How much is drained, and by whom."""
+
+    jobs: int = 200_000
+    "Jobs in the queue."
+
+    tenants: int = 10
+    "Whose they are, in turn."
+
+    workers: int = 2
+    "Sending processes."
+
+    links: int = 1
+    "Links per tenant and worker, at most."
+
+    payload_bytes: int = 256
+    "Size of each payload."
+
+    sink: Literal["nginx", "python"] | None = None
+    "Default: the faster there is."
+
+    stages: bool = True
+    "Drain some more with one instrumented worker, for the shares by stage."
+
+
+def run(options: DrainOptions) -> dict[str, Any]:
+    """One drain."""
+    jobs = options.jobs
+    with lab() as place, start_sink(place.directory / "sink", kind=options.sink) as target:
+        place.create_tenants(options.tenants)
+        asyncio.run(_enqueue(place, jobs, options.payload_bytes))
         before = cpu_s([place.redis_pid])
-        options = (
+        given = (
             *("--apns-production-url", f"https://localhost:{target.port}"),
             *("--apns-ca-file", str(target.ca_file)),
-            *("--links-max", str(links)),
-            *("--workers", str(workers)),
+            *("--links-max", str(options.links)),
+            *("--workers", str(options.workers)),
         )
-        with place.clarion("engine", *options) as supervisor:
-            pids = workers_of(supervisor, workers)
+        with place.clarion("engine", *given) as supervisor:
+            pids = workers_of(supervisor, options.workers)
             looks = _watch(target, jobs, place.redis_pid, [supervisor.pid, *pids])
             settled = asyncio.run(_settled(place))
             memory = max(map(resident_bytes, pids))
@@ -67,16 +84,16 @@ def run(
             "settled": settled,
             "worker_rss_mib": round(memory / 2**20, 1),
             "redis_us_per_push_enqueued": round(1e6 * before / jobs, 2),
-            "tenants": tenants,
-            "workers": workers,
-            "links_per_tenant_and_worker": links,
-            "payload_bytes": payload_bytes,
+            "tenants": options.tenants,
+            "workers": options.workers,
+            "links_per_tenant_and_worker": options.links,
+            "payload_bytes": options.payload_bytes,
             "measured_s": round(seconds, 2),
             "appendfsync": "everysec",
         }
-        if stages:
-            asyncio.run(enqueue(place, jobs // 4, payload_bytes))
-            result["stages"] = stage_shares(place, target, jobs // 4, links)
+        if options.stages:
+            asyncio.run(_enqueue(place, jobs // 4, options.payload_bytes))
+            result["stages"] = stage_shares(place, target, jobs // 4, options.links)
     return result
 
 
@@ -110,29 +127,11 @@ def _watch(
     raise TimeoutError(f"only {last['pushes']} of {jobs} pushes came within 600 s")
 
 
-async def enqueue(place: Lab, jobs: int, payload_bytes: int) -> None:
-    """Put jobs of all tenants in turn into Redis, as ingest would."""
-    store = Tenants(place.redis.url)
-    shards = await store.shards()
-    await store.close()
-    connection = ScriptConnection(place.redis.url)
-    queue = Queue(connection)
-    body = payload(payload_bytes)
-    waiting: dict[tuple[int, str], list[bytes]] = defaultdict(list)
-    ids = new_ids(int(time.time() * 1000), os.urandom(10 * jobs))
-    for number, job_id in enumerate(ids):
-        team = place.teams[number % len(place.teams)]
-        token = device_token()
-        shard = device_shard(base_shard(team.tenant, shards), token, 4, shards)
-        batch = waiting[shard, team.tenant]
-        batch.append(encode_job(Job(job_id, token, team.topic, body, admitted_ms=int(time.time() * 1000))))
-        if len(batch) == ENQUEUE_BATCH:
-            await queue.enqueue([Batch(shard, Lane.HIGH, team.tenant, batch)])
-            batch.clear()
-    await queue.enqueue(
-        [Batch(shard, Lane.HIGH, tenant, rest) for (shard, tenant), rest in waiting.items() if rest]
-    )
-    await connection.close()
+async def _enqueue(place: Lab, jobs: int, payload_bytes: int) -> None:
+    """Jobs of all tenants alike."""
+    number = len(place.teams)
+    standings = [Standing(team, jobs // number + (at < jobs % number)) for at, team in enumerate(place.teams)]
+    await enqueue(place.redis.url, standings, payload_bytes)
 
 
 async def _settled(place: Lab) -> bool:

@@ -10,60 +10,48 @@ How many pushes may come twice is counted at each fault, in Redis, in one script
 - Redis: those of all right before, which is the last moment at which it can be asked, and what the offered rate may
   have added since;
 - a link: the streams that it may have open, or the jobs of all claims if those are fewer;
-- ingest: none: a request that was cut off may be stored, but nobody sends it again.
+- ingest: none: a request that was cut off may be stored, but nobody sends it again;
+- the supervisor: none: its children learn of it from the kernel and stop in order, which lets what is under way be
+  answered.
 
 It is an upper bound: most of those jobs are still to be sent, and a claim's list holds a line for each run of jobs
 beside the jobs.
 
 A child that has died more often than the supervisor's limit in a window makes the gateway give up, as it should;
-so nobody is killed more often than that here.
+so nobody is killed more often than that here. The supervisor itself has nobody above it: when its children have ended,
+it is started again here, as systemd would.
 """
 
 import os
 import random
-import re
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final, Literal, NamedTuple
-
-from redis import Redis
-from redis.exceptions import RedisError
+from typing import Final, Literal, NamedTuple
 
 from engine.policy.restart import RestartOptions
-from loadtest.bench.lab import Lab
-from loadtest.sink.relay import Relay
+from loadtest.bench.gateway import ORPHANS_S, Setting, ended
+from loadtest.bench.lab import LAB_SPREAD, device_token
+from loadtest.bench.whereabouts import Whereabouts
 from shards.keys import shard_keys
+from shards.lanes import Lane
+from shards.placement import base_shard, device_shard
 from shards.tenants import DEFAULT_SHARDS
 
-Kind = Literal["worker", "ingest", "redis", "link"]
+Kind = Literal["worker", "ingest", "redis", "link", "supervisor"]
 
 REDIS_DOWN_S: Final = (0.0, 1.5)
+_LOOK_S: Final = 0.02
+_TORN_JOBS: Final = 50
 _RESTART: Final = RestartOptions()
-_STARTED: Final = re.compile(r" (\w+-\d+) started, pid (\d+)$", re.MULTILINE)
-
-# KEYS: n keys of claims, then n of leases; ARGV: how the name of the holder ends that is asked about, empty for all.
-# A shard without a lease may be anybody's, and counts.
-_JOBS_IN_CLAIMS: Final = """
-local shards = #KEYS / 2
-local jobs = 0
-for i = 1, shards do
-  local holder = redis.call('GET', KEYS[shards + i])
-  if not holder or ARGV[1] == '' or string.sub(holder, -#ARGV[1]) == ARGV[1] then
-    for _, claim_id in ipairs(redis.call('SMEMBERS', KEYS[i])) do
-      jobs = jobs + redis.call('LLEN', KEYS[i] .. ':' .. claim_id)
-    end
-  end
-end
-return jobs
-"""
 
 
 class Fault(NamedTuple):
-    """One thing broken. ``at_s`` is Unix time; ``in_flight`` is None when it could not be read.
+    """One thing broken. ``at_s`` is Unix time, just before it; ``in_flight`` is None when it could not be read.
 
-    ``fsync_pending``: an fsync of Redis was under way in the background, so writes may have been put off.
+    ``fsync_pending``: an fsync of Redis was under way in the background, so writes may have been put off. ``down_s``:
+    until what this bench starts again itself was back. ``orphans``: children that did not end with their supervisor.
     """
 
     at_s: float
@@ -71,6 +59,8 @@ class Fault(NamedTuple):
     victim: str
     in_flight: int | None
     fsync_pending: bool = False
+    down_s: float = 0.0
+    orphans: int = 0
 
 
 class Faults:
@@ -78,27 +68,26 @@ class Faults:
 
     def __init__(
         self,
-        place: Lab,
-        relay: Relay,
-        log: Callable[[], str],
+        around: Setting,
+        store: Whereabouts,
         *,
         seed: int,
         every_s: float,
         weights: Mapping[Kind, float],
+        torn_share: float,
         streams: int,
         per_s: int,
     ) -> None:
         self.done: list[Fault] = []
-        self._place = place
-        self._relay = relay
-        self._log = log
+        self._around = around
+        self._store = store
         self._chance = random.Random(seed)
         self._every_s = every_s
         self._weights = weights
+        self._torn_share = torn_share
         self._streams = streams
         self._per_s = per_s
         self._deaths: dict[str, list[float]] = {}
-        self._redis: Any = Redis.from_url(place.redis.url, socket_timeout=2.0)
 
     def __repr__(self) -> str:
         return f"<Faults {self.by_kind()}>"
@@ -124,59 +113,80 @@ class Faults:
                 case "redis":
                     self._kill_redis(pick)
                 case "link":
-                    in_flight = self._jobs_in_claims()
-                    if self._relay.cut(pick):
-                        most = None if in_flight is None else min(in_flight, self._streams)
-                        self._note(kind, "link", most)
-
-    def close(self) -> None:
-        self._redis.close()
+                    self._cut_link(pick)
+                case "supervisor":
+                    self._kill_supervisor()
 
     def _kill_child(self, kind: Literal["worker", "ingest"], pick: float) -> None:
         living = {
-            name: int(pid)
-            for name, pid in _STARTED.findall(self._log())
+            name: pid
+            for name, pid in self._around.gateway.pids().items()
             if name.startswith(kind) and not self._is_worn(name)
         }
         if not living:
             return
         name = sorted(living)[int(pick * len(living))]
-        # its last life may have ended already, and the next not have begun
         with suppress(ProcessLookupError):
+            at_s = time.time()
             os.kill(living[name], signal.SIGKILL)
             self._deaths.setdefault(name, []).append(time.monotonic())
-            held = self._jobs_in_claims("/" + name.partition("-")[2]) if kind == "worker" else 0
-            self._note(kind, name, held)
+            held = self._store.claimed("/" + name.partition("-")[2]) if kind == "worker" else 0
+            self.done.append(Fault(at_s, kind, name, held))
 
     def _kill_redis(self, pick: float) -> None:
+        place = self._around.place
         asked_s = time.monotonic()
-        in_flight = self._jobs_in_claims()
-        pending = False
-        with suppress(RedisError):
-            pending = bool(self._redis.info("persistence")["aof_pending_bio_fsync"])
-        os.kill(self._place.redis_pid, signal.SIGKILL)
+        in_flight = self._store.claimed()
+        pending = self._store.fsync_pending()
+        at_s = time.time()
+        os.kill(place.redis_pid, signal.SIGKILL)
+        killed_s = time.monotonic()
         if in_flight is not None:
-            in_flight += int(self._per_s * (time.monotonic() - asked_s))
-        self._note("redis", "redis", in_flight, pending)
+            in_flight += int(self._per_s * (killed_s - asked_s))
+        fault = Fault(at_s, "redis", "redis", in_flight, pending)
         # reaps it: its process is a child of this one
-        self._place.redis.stop()
+        place.redis.stop()
+        # digits of the draw that nothing else looks at
+        if 1000 * pick % 1 < self._torn_share:
+            self._tear(pick)
         shortest_s, longest_s = REDIS_DOWN_S
         time.sleep(shortest_s + pick * (longest_s - shortest_s))
-        self._place.redis.start()
+        place.redis.start()
+        self.done.append(fault._replace(down_s=time.monotonic() - killed_s))
+
+    def _tear(self, pick: float) -> None:
+        """A claim of some jobs was being written."""
+        tenant = self._around.place.teams[int(pick * len(self._around.place.teams))].tenant
+        shard = device_shard(base_shard(tenant, DEFAULT_SHARDS), device_token(), LAB_SPREAD, DEFAULT_SHARDS)
+        keys = shard_keys(shard)
+        ready = keys.ready(Lane.HIGH, tenant)
+        claim = ("RPUSH", keys.claim("0.torn:1"), f"high|{tenant}|{_TORN_JOBS}", "the first of the jobs")
+        self._around.place.tear_aof([("LPOP", keys.high), ("LPOP", ready, str(_TORN_JOBS)), claim])
+
+    def _cut_link(self, pick: float) -> None:
+        in_flight = self._store.claimed()
+        at_s = time.time()
+        if self._around.relay.cut(pick):
+            most = None if in_flight is None else min(in_flight, self._streams)
+            self.done.append(Fault(at_s, "link", "link", most))
+
+    def _kill_supervisor(self) -> None:
+        gateway = self._around.gateway
+        killed_s, at_s = time.monotonic(), time.time()
+        orphans = gateway.kill()
+        while orphans and time.monotonic() - killed_s < ORPHANS_S:
+            time.sleep(_LOOK_S)
+            orphans = [pid for pid in orphans if not ended(pid)]
+        for pid in orphans:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        # who is started by another supervisor begins with a clean sheet
+        self._deaths.clear()
+        gateway.start()
+        fault = Fault(at_s, "supervisor", "supervisor", 0)
+        self.done.append(fault._replace(down_s=time.monotonic() - killed_s, orphans=len(orphans)))
 
     def _is_worn(self, name: str) -> bool:
         now_s = time.monotonic()
         recent = [at_s for at_s in self._deaths.get(name, ()) if now_s - at_s < _RESTART.window_s]
         return len(recent) >= _RESTART.limit - 1
-
-    def _jobs_in_claims(self, holder: str = "") -> int | None:
-        shards = [shard_keys(shard) for shard in range(DEFAULT_SHARDS)]
-        keys = [shard.claims for shard in shards] + [shard.lease for shard in shards]
-        for _ in range(2):
-            # the first call after a restart of Redis meets a dead connection
-            with suppress(RedisError):
-                return int(self._redis.eval(_JOBS_IN_CLAIMS, len(keys), *keys, holder))
-        return None
-
-    def _note(self, kind: Kind, victim: str, in_flight: int | None, pending: bool = False) -> None:
-        self.done.append(Fault(time.time(), kind, victim, in_flight, pending))

@@ -1,10 +1,11 @@
 """What a push costs on its way in: CPU of the ingest process and of Redis per push, each push durable.
 
-One redis-server of its own (append-only file on, everysec, unix socket), one forked ingest process, one tenant.
-Two loads follow each other: batches of 500 on 4 connections, and single requests on 64 keep-alive connections,
-without pipelining: each connection sends its next request when it has its answer. The client is another process,
-so its CPU is not counted. CPU is user and system time of the process as the kernel accounts it (in ticks of
-10 ms, which is why the loads run for seconds), taken after a warm-up.
+One redis-server of its own (append-only file on, everysec, unix socket), one forked ingest process, two tenants: one
+without a rate, and one with a rate that it does not reach. Two loads of each follow each other: batches of 500 on 4
+connections, and single requests on 64 keep-alive connections, without pipelining: each connection sends its next
+request when it has its answer. The client is another process, so its CPU is not counted. CPU is user and system time
+of the process as the kernel accounts it (in ticks of 10 ms, which is why the loads run for seconds), taken after a
+warm-up.
 
 Every 202 is compared with what stands in Redis at the end: a figure for pushes that were not stored is worthless.
 """
@@ -30,12 +31,15 @@ from typing import Any, Final, NamedTuple, cast
 import uvloop
 
 from ingest.options import IngestOptions
-from ingest.serve import listen, serve
+from ingest.serve import serve
+from shards.api_key import new_api_key
+from shards.credential import Credential
 from shards.keys import shard_keys
 from shards.lanes import Lane
+from shards.listening import listen
 from shards.redis import connect
-from shards.tenant import Tenant
-from shards.tenants import Tenants, new_api_key
+from shards.tenant import Limits, Tenant
+from shards.tenants import Tenants
 
 BATCH_ITEMS: Final = 500
 BATCH_CONNECTIONS: Final = 4
@@ -43,7 +47,9 @@ SINGLE_CONNECTIONS: Final = 64
 PAYLOAD_BYTES: Final = 256
 WARM_UP_S: Final = 1.0
 CLIENT_SLACK_S: Final = 15.0
-TENANT: Final = "bench"
+# tenant → pushes a second that it may push; 0 for any number. The rate is above what one process can take in.
+TENANTS: Final = {"bench": 0.0, "rated": 1_000_000.0}
+QUEUE_MOST: Final = 1_000_000_000
 TOPIC: Final = "com.example.bench"
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
@@ -79,11 +85,15 @@ def run(seconds: float) -> dict[str, object]:
             _redis(Path(directory)) as redis,
         ):
             url, redis_pid = redis
-            key = asyncio.run(_create_tenant(url))
+            keys = asyncio.run(_create_tenants(url))
             with _ingest(url) as (address, ingest_pid):
                 pids = (ingest_pid, redis_pid)
-                batch = _measure(ours, address, _batches(key), seconds, url, pids)
-                single = _measure(ours, address, _singles(key), seconds, url, pids)
+                batch, rated_batch = (
+                    _measure(ours, address, _batches(key), seconds, url, pids) for key in keys
+                )
+                single, rated_single = (
+                    _measure(ours, address, _singles(key), seconds, url, pids) for key in keys
+                )
     finally:
         # it holds nothing that is worth a farewell
         client.terminate()
@@ -91,6 +101,8 @@ def run(seconds: float) -> dict[str, object]:
     return {
         "batch_us_per_push": _us(batch.ingest_s, batch.requests * BATCH_ITEMS),
         "single_us_per_push": _us(single.ingest_s, single.requests),
+        "rated_batch_us_per_push": _us(rated_batch.ingest_s, rated_batch.requests * BATCH_ITEMS),
+        "rated_single_us_per_push": _us(rated_single.ingest_s, rated_single.requests),
         "batch_redis_us_per_push": _us(batch.redis_s, batch.requests * BATCH_ITEMS),
         "single_redis_us_per_push": _us(single.redis_s, single.requests),
         "batch_pushes_per_s": round(batch.requests * BATCH_ITEMS / batch.seconds),
@@ -200,7 +212,10 @@ def _await_socket(path: Path) -> None:
 @contextmanager
 def _ingest(url: str) -> Iterator[tuple[tuple[str, int], int]]:
     """One forked ingest process: its address and its process id."""
-    options = IngestOptions(redis_url=url, bind_port=0)
+    # nothing is sent, so what is taken in stands in the queues, however long the loads are
+    options = IngestOptions(
+        redis_url=url, bind_port=0, queue_most_tenant=QUEUE_MOST, queue_most_shard=QUEUE_MOST
+    )
     listener = listen(options)
     pid = os.fork()
     if pid == 0:
@@ -221,17 +236,24 @@ def _ingest(url: str) -> Iterator[tuple[tuple[str, int], int]]:
         os.waitpid(pid, 0)
 
 
-async def _create_tenant(url: str) -> str:
-    key, prefix = new_api_key()
+async def _create_tenants(url: str) -> list[str]:
+    """Their API keys."""
     tenants = Tenants(url)
-    await tenants.create(Tenant(TENANT, "TEAM000000", "KEY0000000", b"", (TOPIC,)), key, prefix)
+    made = []
+    for name, per_s in TENANTS.items():
+        key, prefix = new_api_key()
+        # ingest never opens it
+        credential = Credential("BENCHKEY01", "BENCHTEAM1", "BENCHKEY01", b"sealed")
+        limits = Limits(admit_per_s=per_s)
+        await tenants.create(Tenant(name, (TOPIC,), (credential,), limits=limits), key, prefix)
+        made.append(key)
     await tenants.shards()
     await tenants.close()
-    return key
+    return made
 
 
 def _ready_lists(shards: int) -> list[str]:
-    return [shard_keys(shard).ready(Lane.HIGH, TENANT) for shard in range(shards)]
+    return [shard_keys(shard).ready(Lane.HIGH, tenant) for shard in range(shards) for tenant in TENANTS]
 
 
 async def _stored(url: str) -> int:
@@ -248,7 +270,8 @@ async def _empty(url: str) -> None:
     """Remove what an earlier load left, so that Redis holds one load at a time."""
     tenants, redis = Tenants(url), connect(url)
     shards = await tenants.shards()
-    await redis.delete(*_ready_lists(shards), *(shard_keys(shard).high for shard in range(shards)))
+    counts = [key for shard in range(shards) for key in (shard_keys(shard).high, shard_keys(shard).depth)]
+    await redis.delete(*_ready_lists(shards), *counts)
     await tenants.close()
     await redis.aclose()
 

@@ -11,19 +11,34 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from loadtest.bench.cpu import children
-from loadtest.teams import MadeUpTeam, make_team
-from shards.private_server import PrivateServer, prepare
-from shards.tenant import Tenant, credential_context
-from shards.tenants import Tenants, new_api_key
+from loadtest.teams import MadeUpTeam, make_team, tenant_of
+from shards.api_key import new_api_key
+from shards.private_redis.server import PrivateServer, prepare
+from shards.tenant import Limits, Tenant
+from shards.tenants import Tenants
 from shards.vault import Vault, read_master_key
 
 STOP_S: Final = 40.0
+LAB_SPREAD: Final = 4
+
+
+class AofFaults(NamedTuple):
+    """``truncated``: how often its end was cut off, which a SIGKILL in the middle of a write leaves half written.
+
+    ``misread``: errors while it was read. A start that cut off the half written command, and no more, leaves the MULTI
+    before it open; what is written behind that is read at the next start as part of the transaction that was cut off,
+    and what answered calls wrote is then undone by what was never answered (Redis 7.0 does so; valkey#4342).
+    """
+
+    truncated: int
+    misread: int
 
 
 class Lab:
@@ -40,48 +55,91 @@ class Lab:
     def redis_pid(self) -> int:
         return int((self.redis.directory / "redis.pid").read_text())
 
-    def create_tenants(self, number: int, spread: int = 4) -> None:
-        """Tenants of as many teams, each with its key."""
-        vault = Vault(read_master_key(self.master_key_file, create=True))
+    def aof_faults(self) -> "AofFaults":
+        """What Redis has said of its append-only file at its starts, by its log."""
+        said = self.redis.log_file.read_text(errors="replace") if self.redis.log_file.exists() else ""
+        return AofFaults(said.count("Truncating the AOF"), said.count("error to its AOF-loading-client"))
+
+    def tear_aof(self, written: Sequence[Sequence[str]]) -> None:
+        """Leave the append-only file as a SIGKILL in the middle of a write does: a transaction of which the last
+        command is half written. Call it while Redis is down. Nobody was answered for it."""
+        commands = [("MULTI",), *written]
+        text = "".join(
+            f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+            for words in commands
+        )
+        newest = max(
+            self.redis.directory.glob("appendonlydir/*.incr.aof"), key=lambda file: file.stat().st_mtime
+        )
+        with newest.open("ab") as file:
+            file.write(text[: -len(written[-1][-1])].encode())
+
+    @property
+    def vault(self) -> Vault:
+        return Vault(read_master_key(self.master_key_file, create=True))
+
+    def create_tenants(self, number: int, spread: int = LAB_SPREAD, limits: Iterable[Limits] = ()) -> None:
+        """Tenants of as many teams, each with its key, and with these limits as far as there are any."""
+        vault = self.vault
         self.teams = [make_team(each) for each in range(number)]
 
         async def create() -> None:
             tenants = Tenants(self.redis.url)
-            for team in self.teams:
+            for team, own in zip(self.teams, chain(limits, repeat(Limits())), strict=False):
                 secret, prefix = new_api_key()
                 self.api_keys[team.tenant] = secret
-                sealed = vault.seal(team.private_key_pem, credential_context(team.tenant, team.key_id))
-                tenant = Tenant(team.tenant, team.team_id, team.key_id, sealed, (team.topic,), spread)
-                await tenants.create(tenant, secret, prefix)
+                await tenants.create(tenant_of(team, vault, spread=spread, limits=own), secret, prefix)
             await tenants.close()
 
         asyncio.run(create())
 
-    @contextmanager
-    def clarion(self, command: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run ``clarion COMMAND``, logging to a file; ends with SIGTERM."""
-        log = self.directory / f"{command}.log"
+    def change(self, tenant: str, change: Callable[[Tenant], Tenant]) -> None:
+        """Change a tenant, as an operator would."""
+
+        async def apply() -> None:
+            tenants = Tenants(self.redis.url)
+            await tenants.change(tenant, change)
+            await tenants.close()
+
+        asyncio.run(apply())
+
+    def start(self, command: str, *options: str) -> "subprocess.Popen[bytes]":
+        """Start ``clarion COMMAND``, logging to a file, behind what an earlier one has logged there."""
         given = ["--redis-url", self.redis.url, "--master-key-file", str(self.master_key_file), *options]
-        with log.open("ab") as sink:
-            process = subprocess.Popen(
+        if command in ("run", "engine"):
+            # several labs may run on one machine, and none is administered
+            given += ["--admin-bind", ""]
+        if command in ("run", "engine", "ingest"):
+            given += ["--metrics-bind", "127.0.0.1:0"]
+        with (self.directory / f"{command}.log").open("ab") as sink:
+            return subprocess.Popen(
                 [sys.executable, "-m", "engine", command, *given],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
                 cwd=self.directory,
             )
+
+    def stop(self, process: "subprocess.Popen[bytes]") -> int:
+        """SIGTERM; returns the exit code, that of a SIGKILL when the process did not end in time."""
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    @contextmanager
+    def clarion(self, command: str, *options: str) -> "Iterator[subprocess.Popen[bytes]]":
+        """Run ``clarion COMMAND`` until the end of the block."""
+        process = self.start(command, *options)
         try:
             yield process
         except RuntimeError:
-            sys.stderr.write(log.read_text(errors="replace"))
+            sys.stderr.write(self.log_of(command))
             raise
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            self.stop(process)
 
     def log_of(self, command: str) -> str:
         return (self.directory / f"{command}.log").read_text(errors="replace")

@@ -15,9 +15,11 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import aiohttp
+from cyclopts import Parameter
 
 from loadtest.bench.cpu import cpu_s
 from loadtest.bench.lab import Lab, free_port, lab, wait_until, workers_of
@@ -54,23 +56,42 @@ def simulator(place: Lab, rtt_ms: float = 0.0) -> Iterator[RunningSimulator]:
             process.terminate()
 
 
-def run(per_s: int = 100, seconds: float = 20.0, rtt_ms: float = 0.0, workers: int = 2) -> dict[str, Any]:
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class LatencyOptions:
+    """The rate, and what stands between."""
+
+    per_s: int = 100
+    "Requests each second."
+
+    seconds: float = 20.0
+    "For how long they are measured."
+
+    rtt_ms: float = 0.0
+    "A round trip to the simulator, added by it."
+
+    workers: int = 2
+    "Sending processes."
+
+
+def run(options: LatencyOptions) -> dict[str, Any]:
     """Single POSTs at a fixed rate through the whole gateway to the simulator."""
-    with lab() as place, simulator(place, rtt_ms) as apns:
+    workers = options.workers
+    with lab() as place, simulator(place, options.rtt_ms) as apns:
         place.create_tenants(1)
         port = free_port()
-        options = (
+        given = (
             *("--bind", f"127.0.0.1:{port}"),
             *("--apns-production-url", f"https://localhost:{apns.port}"),
             *("--apns-ca-file", apns.ca_file),
             *("--workers", str(workers)),
         )
-        with place.clarion("run", *options) as supervisor:
+        with place.clarion("run", *given) as supervisor:
             pids = workers_of(supervisor, workers + 1)
             asyncio.run(_register(apns, place.teams[0]))
             wait_until(lambda: _ready(port), "the gateway's /readyz")
-            asyncio.run(_push(place, port, per_s, WARM_UP_S))
-            sent = asyncio.run(_push(place, port, per_s, seconds))
+            asyncio.run(_push(place, port, options.per_s, WARM_UP_S))
+            sent = asyncio.run(_push(place, port, options.per_s, options.seconds))
             time.sleep(1.0)
             entries = asyncio.run(_entries(apns))
             before, began_s = [cpu_s([pid]) for pid in pids], time.monotonic()
@@ -81,13 +102,13 @@ def run(per_s: int = 100, seconds: float = 20.0, rtt_ms: float = 0.0, workers: i
     return {
         "p50_ms": round(1000 * judgement.p50_s, 2),
         "p99_ms": round(1000 * judgement.p99_s, 2),
-        "offered_per_s": per_s,
+        "offered_per_s": options.per_s,
         "pushes": judgement.accepted_by_api,
         "lost": judgement.lost,
         "repeated": judgement.repeated,
         "idle_worker_cpu_percent": round(max(idle[:workers]), 2),
         "idle_ingest_cpu_percent": round(max(idle[workers:]), 2),
-        "added_rtt_ms": rtt_ms,
+        "added_rtt_ms": options.rtt_ms,
         "sink": "simulator",
     }
 

@@ -1,4 +1,4 @@
-"""Batches of pushes at a fixed rate, whatever becomes of them: the load of ``chaos``, a process of its own.
+"""Batches of pushes at a fixed rate, whatever becomes of them: the load on a whole gateway, a process of its own.
 
 Open loop: each batch has a time at which it is due, and leaves then, on a connection that is idle or a new one; the
 fate of earlier batches delays none. What was not accepted is not sent again, since then the rate would follow the
@@ -9,6 +9,7 @@ gateway's health; it is only counted, by what the client can know about it:
 - *in doubt*: answered 503 "store-in-doubt", or the connection ended before the answer: these may arrive, or not;
 - *unsent*: no connection could be opened.
 
+Tenants send in turn, one more often than another by their weights, each in its lane; a batch of one is a single push.
 The log is an append-only file of length-prefixed msgpack records, one for each batch.
 """
 
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from io import FileIO
+from itertools import cycle
 from pathlib import Path
 from typing import Final, Literal, cast
 
@@ -29,17 +31,19 @@ ID_BYTES: Final = 36
 ANSWER_S: Final = 20.0
 CONNECT_S: Final = 5.0
 # different requests for each tenant, so that a tenant's devices are spread over its shards
-BODIES: Final = 8
+BODIES: Final = 128
 CONNECTIONS_MOST: Final = 400
 
 Kind = Literal["accepted", "refused", "in_doubt", "unsent"]
 
 
 class Sender(msgspec.Struct, frozen=True):
-    """A tenant as the load sees it."""
+    """A tenant as the load sees it. It sends ``weight`` batches while one of weight 1 sends one."""
 
     api_key: str
     topic: str
+    lane: str = "high"
+    weight: int = 1
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -55,13 +59,15 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Exchange(msgspec.Struct, array_like=True, frozen=True):
-    """One batch and its fate. Times are Unix seconds; ``ids`` are those accepted, 36 bytes each."""
+    """One batch and its fate. Times are Unix seconds; ``ids`` are those accepted, 36 bytes each; ``sender`` is the
+    place of its tenant among the senders."""
 
     due_s: float
     ended_s: float
     kind: Kind
     pushes: int
     ids: bytes = b""
+    sender: int = 0
 
 
 class _Result(msgspec.Struct):
@@ -69,7 +75,10 @@ class _Result(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    results: list[_Result]
+    """To a batch, or to a single push, which has an id of its own."""
+
+    results: list[_Result] = []
+    id: str = ""
 
 
 class _Problem(msgspec.Struct):
@@ -88,18 +97,33 @@ def exchanges(log: Path) -> Iterator[Exchange]:
             yield decode(file.read(int.from_bytes(head)))
 
 
-def fates(status: int, body: bytes, pushes: int, due_s: float, ended_s: float) -> list[Exchange]:
+def fates(
+    status: int, body: bytes, pushes: int, due_s: float, ended_s: float, sender: int = 0
+) -> list[Exchange]:
     """What an answer says of its batch: one exchange, or two for a batch of which a part was refused."""
     if status in (202, 207):
-        ids = "".join(result.id for result in _decode_answer(body).results).encode()
+        answer = _decode_answer(body)
+        ids = "".join((answer.id, *(result.id for result in answer.results))).encode()
         accepted = len(ids) // ID_BYTES
-        parts = [Exchange(due_s, ended_s, "accepted", accepted, ids)] if accepted else []
+        parts = [Exchange(due_s, ended_s, "accepted", accepted, ids, sender)] if accepted else []
         if accepted < pushes:
-            parts.append(Exchange(due_s, ended_s, "refused", pushes - accepted))
+            parts.append(Exchange(due_s, ended_s, "refused", pushes - accepted, sender=sender))
         return parts
     if status == 503 and _decode_problem(body).code != "store-in-doubt":
-        return [Exchange(due_s, ended_s, "refused", pushes)]
-    return [Exchange(due_s, ended_s, "in_doubt", pushes)]
+        return [Exchange(due_s, ended_s, "refused", pushes, sender=sender)]
+    return [Exchange(due_s, ended_s, "in_doubt", pushes, sender=sender)]
+
+
+def turns(weights: Sequence[int]) -> list[int]:
+    """Whose turn it is, by places, in a round in which each has as many turns as its weight, far apart."""
+    earned = [0] * len(weights)
+    order: list[int] = []
+    for _ in range(sum(weights)):
+        earned = [so_far + weight for so_far, weight in zip(earned, weights, strict=True)]
+        chosen = max(range(len(weights)), key=earned.__getitem__)
+        earned[chosen] -= sum(weights)
+        order.append(chosen)
+    return order
 
 
 class _Connection(asyncio.Protocol):
@@ -109,6 +133,7 @@ class _Connection(asyncio.Protocol):
         self._load = load
         self._answer = b""
         self._due_s = 0.0
+        self._sender = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -121,14 +146,16 @@ class _Connection(asyncio.Protocol):
         self._load.idle.discard(self)
         if self._timer is not None:
             self._end()
-            self._load.note([Exchange(self._due_s, time.time(), "in_doubt", self._load.batch)])
+            self._load.note(
+                [Exchange(self._due_s, time.time(), "in_doubt", self._load.batch, sender=self._sender)]
+            )
 
-    def send(self, request: bytes, due_s: float) -> None:
+    def send(self, request: bytes, due_s: float, sender: int) -> None:
         if self._transport.is_closing():
             # ended while it was idle, and nobody has told us yet: nothing leaves
-            self._load.give_up(due_s)
+            self._load.give_up(due_s, sender)
             return
-        self._due_s = due_s
+        self._due_s, self._sender = due_s, sender
         self._timer = asyncio.get_running_loop().call_later(ANSWER_S, self._transport.abort)
         self._transport.write(request)
 
@@ -139,7 +166,9 @@ class _Connection(asyncio.Protocol):
             return
         self._answer = b""
         self._end()
-        self._load.note(fates(int(head[9:12]), body, self._load.batch, self._due_s, time.time()))
+        self._load.note(
+            fates(int(head[9:12]), body, self._load.batch, self._due_s, time.time(), self._sender)
+        )
         if b"\r\nConnection: close" in head:
             self._transport.close()
         else:
@@ -165,7 +194,8 @@ class _Loader:
         self._log = FileIO(load.log, "ab")
         self._opening: set[asyncio.Task[None]] = set()
         self._requests = [
-            _request(sender, load.batch, load.payload_bytes) for _ in range(BODIES) for sender in load.senders
+            cycle([_request(sender, load.batch, load.payload_bytes) for _ in range(BODIES)])
+            for sender in load.senders
         ]
 
     def note(self, parts: Sequence[Exchange]) -> None:
@@ -183,50 +213,53 @@ class _Loader:
         """All batches; returns when each has its fate."""
         plan = self._plan
         begin_s = time.time()
+        whose = cycle(turns([sender.weight for sender in plan.senders]))
         batches = self._under_way = int(plan.seconds * plan.per_s / plan.batch)
         for number in range(batches):
             due_s = begin_s + number * plan.batch / plan.per_s
             await asyncio.sleep(max(0.0, due_s - time.time()))
-            request = self._requests[number % len(self._requests)]
+            sender = next(whose)
+            request = next(self._requests[sender])
             if self.idle:
-                self.idle.pop().send(request, due_s)
+                self.idle.pop().send(request, due_s, sender)
             elif self.open + len(self._opening) < CONNECTIONS_MOST:
-                task = asyncio.create_task(self._send_anew(request, due_s))
+                task = asyncio.create_task(self._send_anew(request, due_s, sender))
                 self._opening.add(task)
                 task.add_done_callback(self._opening.discard)
             else:
-                self.give_up(due_s)
+                self.give_up(due_s, sender)
         await self._over.wait()
         self._log.close()
 
-    async def _send_anew(self, request: bytes, due_s: float) -> None:
+    async def _send_anew(self, request: bytes, due_s: float, sender: int) -> None:
         try:
             async with asyncio.timeout(CONNECT_S):
                 _, connection = await asyncio.get_running_loop().create_connection(
                     lambda: _Connection(self), "127.0.0.1", self._plan.port
                 )
         except OSError:
-            self.give_up(due_s)
+            self.give_up(due_s, sender)
         else:
-            connection.send(request, due_s)
+            connection.send(request, due_s, sender)
 
-    def give_up(self, due_s: float) -> None:
+    def give_up(self, due_s: float, sender: int) -> None:
         """A batch can't be sent."""
         self.end_one()
-        self.note([Exchange(due_s, time.time(), "unsent", self.batch)])
+        self.note([Exchange(due_s, time.time(), "unsent", self.batch, sender=sender)])
 
 
 def _request(sender: Sender, batch: int, payload_bytes: int) -> bytes:
-    topic, body = sender.topic.encode(), payload(payload_bytes)
+    topic, lane, body = sender.topic.encode(), sender.lane.encode(), payload(payload_bytes)
     items = b",".join(
-        b'{"device_token":"%b","topic":"%b","payload":%b}' % (device_token(), topic, body)
+        b'{"device_token":"%b","topic":"%b","lane":"%b","payload":%b}' % (device_token(), topic, lane, body)
         for _ in range(batch)
     )
+    path, content = ("/v1/push", items) if batch == 1 else ("/v1/push/batch", b"[%b]" % items)
     head = (
-        f"POST /v1/push/batch HTTP/1.1\r\nHost: chaos\r\nAuthorization: Bearer {sender.api_key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(items) + 2}\r\n\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {sender.api_key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
-    return b"%b[%b]" % (head.encode(), items)
+    return head.encode() + content
 
 
 if __name__ == "__main__":

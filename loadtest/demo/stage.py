@@ -15,11 +15,11 @@ from typing import Final
 
 import aiohttp
 
-from loadtest.teams import MadeUpTeam, make_team
+from loadtest.teams import MadeUpTeam, make_team, tenant_of
+from shards.api_key import new_api_key
 from shards.errors import StoreError
-from shards.private_server import running_url
-from shards.tenant import Tenant, credential_context
-from shards.tenants import Tenants, new_api_key
+from shards.private_redis.server import running_url
+from shards.tenants import Tenants
 from shards.vault import Vault, read_master_key
 
 START_S: Final = 30.0
@@ -38,11 +38,20 @@ class Stage:
         self.teams: list[MadeUpTeam] = []
         self.api_keys: dict[str, str] = {}
         self.gateway: subprocess.Popen[bytes] | None = None
-        self.apns_port, self.control_port, self.http_port = _free_ports(3)
+        self.apns_port, self.control_port, *others = _free_ports(5)
+        self.http_port, self.admin_port, self.metrics_port = others
 
     @property
     def http_url(self) -> str:
         return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://127.0.0.1:{self.admin_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self.metrics_port}/metrics"
 
     @property
     def control_url(self) -> str:
@@ -84,6 +93,8 @@ async def gateway(stage: Stage) -> AsyncIterator[subprocess.Popen[bytes]]:
         "gateway",
         *("run", "--data-dir", str(stage.data_dir)),
         *("--bind", f"127.0.0.1:{stage.http_port}"),
+        *("--admin-bind", f"127.0.0.1:{stage.admin_port}"),
+        *("--metrics-bind", f"127.0.0.1:{stage.metrics_port}"),
         *("--apns-production-url", f"https://localhost:{stage.apns_port}"),
         *("--apns-ca-file", str(stage.simulator_dir / "ca.pem")),
     )
@@ -146,15 +157,7 @@ async def _create_tenants(stage: Stage, number: int) -> None:
             for each in range(number):
                 team = make_team(each)
                 secret, prefix = new_api_key()
-                sealed = vault.seal(team.private_key_pem, credential_context(team.tenant, team.key_id))
-                tenant = Tenant(
-                    team.tenant,
-                    team.team_id,
-                    team.key_id,
-                    sealed,
-                    (team.topic,),
-                    created_ms=int(time.time() * 1000),
-                )
+                tenant = tenant_of(team, vault, created_ms=int(time.time() * 1000))
                 await tenants.create(tenant, secret, prefix)
                 known = {
                     "team_id": team.team_id,

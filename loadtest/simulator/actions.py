@@ -25,7 +25,7 @@ class Answer(
     """Answer this. The status follows from the reason if that is one of Apple's.
 
     `body` replaces the JSON body (text that is not JSON, or none: ""), `data_frames` splits it, `apns_id`
-    makes the answer's header absent or upper case.
+    makes the answer's header absent or upper case, `headers` are further ones, names in lower case.
     """
 
     status: int | None = None
@@ -34,6 +34,7 @@ class Answer(
     body: str | None = None
     data_frames: Literal[1, 2] = 1
     apns_id: Literal["echo", "upper", "absent"] = "echo"
+    headers: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         if self.status is None and self.reason not in STATUS:

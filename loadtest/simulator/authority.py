@@ -37,12 +37,18 @@ class Authority:
     certificate_file: Path
     key_file: Path
 
-    def server_context(self) -> ssl.SSLContext:
-        """TLS 1.2 or later and ALPN `h2` only, as Apple's page on sending requests demands."""
+    def server_context(self, client_ca_file: Path | None = None) -> ssl.SSLContext:
+        """TLS 1.2 or later and ALPN `h2` only, as Apple's page on sending requests demands.
+
+        With `client_ca_file`, clients are asked for a certificate of that authority, and need not have one.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["h2"])
         context.load_cert_chain(self.certificate_file, self.key_file)
+        if client_ca_file is not None:
+            context.verify_mode = ssl.CERT_OPTIONAL
+            context.load_verify_locations(client_ca_file)
         return context
 
 
@@ -75,7 +81,7 @@ def _create(authority: Authority) -> None:
     ca = (
         _certificate(ca_name, ca_name, ca_key.public_key(), ca_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
     server_key = ec.generate_private_key(ec.SECP256R1())
@@ -86,16 +92,16 @@ def _create(authority: Authority) -> None:
         _certificate(server_name, ca_name, server_key.public_key(), ca_key.public_key())
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
     secret = server_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _write(authority.ca_file, ca.public_bytes(serialization.Encoding.PEM), 0o644)
-    _write(authority.key_file, secret, 0o600)
-    _write(authority.certificate_file, server.public_bytes(serialization.Encoding.PEM), 0o644)
+    write_file(authority.ca_file, ca.public_bytes(serialization.Encoding.PEM), 0o644)
+    write_file(authority.key_file, secret, 0o600)
+    write_file(authority.certificate_file, server.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
 def _certificate(
@@ -120,7 +126,7 @@ def _certificate(
     )
 
 
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
@@ -134,7 +140,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
+def write_file(path: Path, content: bytes, mode: int) -> None:
     # Removed first: an existing file would keep its old mode, and a server may be reading it.
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:

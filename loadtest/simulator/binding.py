@@ -9,22 +9,27 @@ stricter and agrees with the wording of the reason UnrelatedKeyIdInToken.
 A token past its hour damages the connection: it refuses every later push, whatever token that carries.
 This is no word of Apple's but was seen in production (jchambers/pushy pull 783).
 
+A client certificate binds its connection from the start: to its team and its topics, in its environments. Tokens
+are then not looked at.
+
 Pure: the time is an argument. A refusal changes nothing, except that an expired token wedges.
 """
 
 from loadtest.simulator.bearer import Bearer
+from loadtest.simulator.push_authority import PushCertificate
 from loadtest.simulator.vocabulary import PROVIDER_TOKEN_AGE_MAX_S, PROVIDER_TOKEN_CHANGE_MIN_S
 
 
 class Binding:
-    """The team, keys, topics and current tokens of one connection."""
+    """The team, keys, topics and current tokens of one connection, or its certificate."""
 
-    __slots__ = ("_tokens", "_trusted", "key_id", "team_id", "topics", "wedged")
+    __slots__ = ("_tokens", "_trusted", "certificate", "key_id", "team_id", "topics", "wedged")
 
-    def __init__(self) -> None:
-        self.team_id: str | None = None
+    def __init__(self, certificate: PushCertificate | None = None) -> None:
+        self.certificate = certificate
+        self.team_id: str | None = None if certificate is None else certificate.team_id
         self.key_id: str | None = None
-        self.topics: frozenset[bytes] = frozenset()
+        self.topics: frozenset[bytes] = frozenset() if certificate is None else certificate.topics
         self.wedged = False
         # key id -> (fingerprint of its current token, when that token was first used here)
         self._tokens: dict[str, tuple[bytes, float]] = {}
@@ -34,8 +39,12 @@ class Binding:
     def __repr__(self) -> str:
         return f"<Binding team={self.team_id} key={self.key_id}{' wedged' if self.wedged else ''}>"
 
-    def refusal(self, bearer: Bearer, now_s: float, environment: str) -> str | None:
+    def refusal(self, bearer: Bearer | None, now_s: float, environment: str) -> str | None:
         """The reason to refuse a push with this token, or None, having bound the connection to it."""
+        if self.certificate is not None:
+            return None if environment in self.certificate.environments else "BadCertificateEnvironment"
+        if bearer is None:
+            return "MissingProviderToken"
         if self.wedged:
             return "ExpiredProviderToken"
         if bearer is not self._trusted:

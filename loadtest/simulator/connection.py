@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
+from loadtest.simulator.push_authority import read_push_certificate
 from loadtest.simulator.session import Session
 from loadtest.simulator.timeline import Timeline
 from loadtest.simulator.world import World
@@ -54,7 +55,10 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._world.ledger.opened()
-        self._session = Session(self._world, self._world.next_connection_number(), self._steps_later)
+        shown = tls.getpeercert(binary_form=True)
+        certificate = None if shown is None else read_push_certificate(shown)
+        number = self._world.next_connection_number()
+        self._session = Session(self._world, number, self._steps_later, certificate)
         self._flush()
 
     def data_received(self, data: bytes) -> None:

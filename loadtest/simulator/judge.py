@@ -85,7 +85,7 @@ def judge(request: Request, registry: Registry, binding: Binding, now_s: float) 
         _request_line(headers)
         or ("DuplicateHeaders" if request.doubled else None)
         or _form(headers)
-        or _identity(request.bearer, registry, binding, now_s)
+        or binding.refusal(request.bearer, now_s, registry.environment)
         or _payload(headers, request.body_bytes)
         or _topic(headers, binding)
     )
@@ -97,7 +97,7 @@ def judge(request: Request, registry: Registry, binding: Binding, now_s: float) 
     if registry.has_devices:
         device = registry.device(token.lower())
         if device is not None:
-            return _device(device, headers[b"apns-topic"], now_s)
+            return _device(device, _named_topic(headers, binding) or b"", now_s)
     return ACCEPTED
 
 
@@ -138,12 +138,6 @@ def _form(headers: Mapping[bytes, bytes]) -> str | None:
     return None
 
 
-def _identity(bearer: Bearer | None, registry: Registry, binding: Binding, now_s: float) -> str | None:
-    if bearer is None:
-        return "MissingProviderToken"
-    return binding.refusal(bearer, now_s, registry.environment)
-
-
 def _payload(headers: Mapping[bytes, bytes], body_bytes: int) -> str | None:
     if not body_bytes:
         return "PayloadEmpty"
@@ -159,10 +153,15 @@ def _is_voip(headers: Mapping[bytes, bytes]) -> bool:
     return push_type == b"voip"
 
 
+def _named_topic(headers: Mapping[bytes, bytes], binding: Binding) -> bytes | None:
+    """With provider tokens the topic is required; a certificate stands in for it if it has one topic only."""
+    default = None if binding.certificate is None else binding.certificate.only_topic
+    return headers.get(b"apns-topic", default)
+
+
 def _topic(headers: Mapping[bytes, bytes], binding: Binding) -> str | None:
-    topic = headers.get(b"apns-topic")
+    topic = _named_topic(headers, binding)
     if topic is None:
-        # Under certificates the topic may be absent; with provider tokens it is required.
         return "MissingTopic"
     if not _TOPIC.match(topic):
         return "BadTopic"

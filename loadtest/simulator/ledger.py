@@ -35,6 +35,16 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     device_hash: str
 
 
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider token that a connection had not borne just before. Wall time: when that was, and the token's `iat`."""
+
+    at_s: float
+    team: str
+    key_id: str
+    fingerprint: bytes
+    issued_at_s: int
+
+
 class _Words:
     """Numbers strings, so that a column of them is a column of small integers."""
 
@@ -89,6 +99,7 @@ class Ledger:
         self.connections_opened = 0
         self._teams: dict[int, set[str]] = {}
         self._bearers: dict[str, set[bytes]] = {}
+        self._sightings: dict[int, list[Sighting]] = {}
         self._by_outcome: dict[tuple[int, str], int] = {}
         self._breaches: dict[str, int] = {}
 
@@ -96,10 +107,15 @@ class Ledger:
         """A connection finished its TLS handshake."""
         self.connections_opened += 1
 
-    def seen(self, connection: int, team: str, key_id: str, fingerprint: bytes) -> None:
+    def seen(self, connection: int, token: Sighting) -> None:
         """A connection used this provider token. Called when it changes, not per push."""
+        self._teams.setdefault(connection, set()).add(token.team)
+        self._bearers.setdefault(token.key_id, set()).add(token.fingerprint)
+        self._sightings.setdefault(connection, []).append(token)
+
+    def shown(self, connection: int, team: str) -> None:
+        """A connection used its certificate, which is this team's. Its tokens, if it bears any, are seen as well."""
         self._teams.setdefault(connection, set()).add(team)
-        self._bearers.setdefault(key_id, set()).add(fingerprint)
 
     def breached(self, fault: str) -> None:
         """A client broke the rules of HTTP/2; `fault` says how, in the words of the protocol engine."""
@@ -190,12 +206,16 @@ class Ledger:
         }
 
     def teams(self, connection: int) -> frozenset[str]:
-        """The teams whose tokens this connection carried; more than one is a fault of the client."""
+        """The teams whose tokens or certificate this connection carried; more than one is a fault of the client."""
         return frozenset(self._teams.get(connection, ()))
 
     def connections(self) -> dict[int, frozenset[str]]:
-        """The teams of every connection that carried a token, by connection number."""
+        """The teams of every connection that carried a token or a push with a certificate, by connection number."""
         return {number: frozenset(teams) for number, teams in self._teams.items()}
+
+    def sightings(self) -> dict[int, tuple[Sighting, ...]]:
+        """The provider tokens of every connection that carried one, in the order in which it changed to them."""
+        return {number: tuple(tokens) for number, tokens in self._sightings.items()}
 
     def _row(self, apns_id: str) -> int | None:
         return self._last.get(int(apns_id.replace("-", ""), 16))

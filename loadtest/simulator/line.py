@@ -16,7 +16,7 @@ client's window.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
@@ -72,7 +72,14 @@ class Line:
         self._out.clear()
         return out
 
-    def answer(self, stream_id: int, status: int, apns_id: str, body: Sequence[bytes]) -> None:
+    def answer(
+        self,
+        stream_id: int,
+        status: int,
+        apns_id: str,
+        body: Sequence[bytes],
+        further: Iterable[tuple[str, str]] = (),
+    ) -> None:
         """A complete answer; `body` is sent as one DATA frame each. No-op if the client has left the stream."""
         stream = self.open.pop(stream_id, None)
         if stream is None:
@@ -80,6 +87,7 @@ class Line:
         headers = [(b":status", b"%d" % status)]
         if apns_id:
             headers.append((b"apns-id", apns_id.encode()))
+        headers += ((name.encode(), value.encode()) for name, value in further)
         self.engine.send_headers(stream_id, headers, end_stream=not body)
         for place, part in enumerate(body, 1):
             self._send(stream_id, part, place == len(body))

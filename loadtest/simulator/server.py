@@ -19,6 +19,7 @@ from types import TracebackType
 from loadtest.simulator.authority import Authority, ensure_authority
 from loadtest.simulator.connection import Connection
 from loadtest.simulator.ledger import Ledger
+from loadtest.simulator.push_authority import PushAuthority, ensure_push_authority
 from loadtest.simulator.registry import Device, Team
 from loadtest.simulator.scenarios import narrowed, scenario
 from loadtest.simulator.script import Script, decode_rules
@@ -50,6 +51,7 @@ class Simulator:
         self._server: asyncio.Server | None = None
         self._stalling: socket.socket | None = None
         self._authority: Authority | None = None
+        self._push_authority: PushAuthority | None = None
         self._own_tls_dir: tempfile.TemporaryDirectory[str] | None = None
         self._emptied = asyncio.Event()
 
@@ -79,6 +81,12 @@ class Simulator:
         """The PEM file that a client must trust."""
         assert self._authority is not None, "the simulator is not started"
         return self._authority.ca_file
+
+    @property
+    def push_authority(self) -> PushAuthority:
+        """It issues the push certificates that clients may show."""
+        assert self._push_authority is not None, "the simulator is not started"
+        return self._push_authority
 
     @property
     def open_connections(self) -> int:
@@ -136,7 +144,7 @@ class Simulator:
             self._server = await loop.create_server(
                 lambda: Connection(loop, self._world, self._connections.add, self._on_gone),
                 sock=_bound(self.options.host, self.port),
-                ssl=authority.server_context(),
+                ssl=authority.server_context(self.push_authority.ca_file),
                 backlog=BACKLOG,
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
                 ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
@@ -149,6 +157,7 @@ class Simulator:
             self._own_tls_dir = tempfile.TemporaryDirectory(prefix="clarion-simulator-")
             directory = Path(self._own_tls_dir.name)
         self._authority = ensure_authority(directory)
+        self._push_authority = ensure_push_authority(directory)
         try:
             self._place = _bound(self.options.host, self.options.port)
             await self.accept(self.options.accept)

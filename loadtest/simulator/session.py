@@ -21,8 +21,9 @@ from loadtest.simulator import actions
 from loadtest.simulator.bearer import Bearer
 from loadtest.simulator.binding import Binding
 from loadtest.simulator.judge import DEVICE_PATH, Request, Verdict, apns_id, judge
-from loadtest.simulator.ledger import NO_ANSWER
+from loadtest.simulator.ledger import NO_ANSWER, Sighting
 from loadtest.simulator.line import Line, Stream
+from loadtest.simulator.push_authority import PushCertificate
 from loadtest.simulator.script import Facts, Rule
 from loadtest.simulator.vocabulary import PAYLOAD_BYTES_MAX_VOIP
 from loadtest.simulator.world import World
@@ -34,21 +35,29 @@ EXCESS_DEBUG = b"Maximum active streams violated for this endpoint."
 class Session:
     """The server's side of one connection."""
 
-    def __init__(self, world: World, number: int, later: Callable[[float, Callable[[], None]], None]) -> None:
+    def __init__(
+        self,
+        world: World,
+        number: int,
+        later: Callable[[float, Callable[[], None]], None],
+        certificate: PushCertificate | None = None,
+    ) -> None:
         self.number = number
-        self.binding = Binding()
+        self.binding = Binding(certificate)
         # What the shell must do once it has written what `take` returned.
         self.end: Literal["", "close", "abort", "black_hole"] = ""
         self.is_deaf = False
         self._world = world
         self._later = later
-        self._line = Line(world.options.streams_first)
-        self._warm = False
+        # Apple holds a connection to one stream until a token was good; a certificate is good from the start.
+        self._warm = certificate is not None
+        self._line = Line(world.options.streams_max if self._warm else world.options.streams_first)
         self._requests = 0
         self._highest_decided = 0
         self._due: list[int] = []
         # The provider token and ledger of the last push, to name each token to each ledger only once.
         self._seen: tuple[bytes, int] = (b"", 0)
+        self._shown_in = 0
         rule = world.script.for_connection(number)
         if rule is not None:
             self._perform(iter(rule.then), 0, None)
@@ -136,7 +145,7 @@ class Session:
         self._highest_decided = max(self._highest_decided, stream_id)
         stream.apns_id = apns_id(stream.headers, self._world.new_id)
         stream.decided = True
-        bearer = self._bearer(stream)
+        bearer = self._bearer(stream, now_s)
         request = Request(stream.headers, stream.repeats_header, stream.body_bytes, bearer)
         rule = self._rule(request, stream.apns_id) if self._world.script else None
         if rule is None:
@@ -157,15 +166,33 @@ class Session:
                 self._record(stream_id, stream, NO_ANSWER, "connection_ended", now_s)
         self._perform(rule.steps(), stream_id, verdict_said)
 
-    def _bearer(self, stream: Stream) -> Bearer | None:
+    def _team(self, bearer: Bearer | None) -> str:
+        """Who speaks: the certificate of the connection before any token."""
+        certificate = self.binding.certificate
+        if certificate is not None:
+            return certificate.team_id
+        return "" if bearer is None else bearer.team_id
+
+    def _bearer(self, stream: Stream, now_s: float) -> Bearer | None:
+        certificate, ledger = self.binding.certificate, self._world.ledger
+        if certificate is not None and self._shown_in != ledger.epoch:
+            self._shown_in = ledger.epoch
+            ledger.shown(self.number, certificate.team_id)
         authorization = stream.headers.get(b"authorization")
         if authorization is None:
             return None
         bearer = self._world.bearers.read(authorization)
-        seen = (bearer.fingerprint, self._world.ledger.epoch)
+        seen = (bearer.fingerprint, ledger.epoch)
         if bearer.key_id and seen != self._seen:
             self._seen = seen
-            self._world.ledger.seen(self.number, bearer.team_id, bearer.key_id, bearer.fingerprint)
+            token = Sighting(
+                at_s=now_s,
+                team=bearer.team_id,
+                key_id=bearer.key_id,
+                fingerprint=bearer.fingerprint,
+                issued_at_s=bearer.issued_at_s,
+            )
+            ledger.seen(self.number, token)
         return bearer
 
     def _judge(self, stream_id: int, stream: Stream, request: Request, now_s: float) -> Verdict:
@@ -178,7 +205,7 @@ class Session:
         facts = Facts(
             connection=self.number,
             nth=self._requests,
-            team="" if bearer is None else bearer.team_id,
+            team=self._team(bearer),
             topic=headers.get(b"apns-topic", b"").decode("latin-1"),
             push_type=headers.get(b"apns-push-type", b"").decode("latin-1"),
             token=request.device_token.decode("latin-1"),
@@ -190,13 +217,13 @@ class Session:
 
     def _record(self, stream_id: int, stream: Stream, status: int, reason: str, now_s: float) -> None:
         headers = stream.headers
-        bearer = self._bearer(stream)
+        bearer = self._bearer(stream, now_s)
         self._world.ledger.record(
             stream.apns_id,
             at_s=now_s,
             connection=self.number,
             stream_id=stream_id,
-            team="" if bearer is None else bearer.team_id,
+            team=self._team(bearer),
             topic=headers.get(b"apns-topic", b"").decode("latin-1"),
             status=status,
             reason=reason,
@@ -230,7 +257,7 @@ class Session:
             stream.apns_id = stream.apns_id.upper()
         half = len(body) // 2
         parts = (body[:half], body[half:]) if shape.data_frames == 2 else (body,) if body else ()
-        self._line.answer(stream_id, verdict.status, stream.apns_id, parts)
+        self._line.answer(stream_id, verdict.status, stream.apns_id, parts, shape.headers.items())
         self._warm_up(verdict)
 
     def _warm_up(self, verdict: Verdict) -> None:

@@ -23,6 +23,7 @@ def sink(
     port: int = 0,
     streams: int = STREAMS,
     count_file: Path | None = None,
+    connections_file: Path | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT.
 
@@ -38,10 +39,22 @@ def sink(
         MAX_CONCURRENT_STREAMS to announce.
     count_file
         File that holds the number of pushes in 8 bytes, little-endian; one that nobody sees if not given.
+    connections_file
+        The same for the number of connections.
     """
     with tempfile.TemporaryDirectory(prefix="clarion-sink-") as own:
         count = Count(Path(own) / "pushes" if count_file is None else count_file)
-        return uvloop.run(serve(host=host, port=port, tls_dir=tls_dir, streams=streams, count=count))
+        connections = Count(Path(own) / "connections" if connections_file is None else connections_file)
+        return uvloop.run(
+            serve(
+                host=host,
+                port=port,
+                tls_dir=tls_dir,
+                streams=streams,
+                count=count,
+                connections=connections,
+            )
+        )
 
 
 if __name__ == "__main__":

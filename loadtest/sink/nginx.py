@@ -127,8 +127,12 @@ class NginxSink:
         stub_status counts every request, this question among them, so its own are subtracted.
         """
         if self._process.poll() is None:
-            self._last_pushes = self._requests() - self._polls
+            self._last_pushes = self._count(2) - self._polls
         return self._last_pushes
+
+    def connections(self) -> int:
+        """How many connections it has accepted so far; those of its status page are subtracted."""
+        return self._count(0) - self._polls
 
     def stop(self) -> None:
         """End master and workers at once; the count can still be read. Idempotent."""
@@ -191,14 +195,15 @@ class NginxSink:
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline_s and self._process.poll() is None:
             try:
-                self._requests()
+                self._count(2)
             except (OSError, http.client.HTTPException):
                 time.sleep(POLL_S)
             else:
                 return True
         return False
 
-    def _requests(self) -> int:
+    def _count(self, place: int) -> int:
+        """Of what the status page counts: connections accepted, connections handled, requests."""
         connection = http.client.HTTPConnection(self.host, self._status_port, timeout=STOP_TIMEOUT_S)
         try:
             connection.request("GET", "/status")
@@ -206,10 +211,10 @@ class NginxSink:
         finally:
             connection.close()
         self._polls += 1
-        counts = re.search(rb"requests\s+\d+ \d+ (\d+)", page)
+        counts = re.search(rb"requests\s+(\d+) (\d+) (\d+)", page)
         if counts is None:
             raise OSError(f"not a status page of nginx: {page[:80]!r}")
-        return int(counts[1])
+        return int(counts[place + 1])
 
     def _error_log(self) -> str:
         logs = [self._directory / name for name in ("error.log", "stderr.log")]

@@ -127,12 +127,18 @@ class FrameProtocol(asyncio.Protocol):
 
 
 class SinkProtocol(FrameProtocol):
-    """Says yes. Tells `counted` the number of pushes answered, once per batch that had any."""
+    """Says yes. Tells `counted` the number of pushes answered, once per batch that had any, and `opened` of itself."""
 
-    def __init__(self, streams: int, counted: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        streams: int,
+        counted: Callable[[int], None],
+        opened: Callable[[int], None] = lambda connections: None,
+    ) -> None:
         super().__init__(streams)
         self._counted = counted
         self._pushes = 0
+        opened(1)
 
     def _end_stream(self, stream: bytes, out: list[bytes]) -> None:
         self._pushes += 1

@@ -1,7 +1,7 @@
 """The sink in Python: the server process, and the caller's side that starts and stops it.
 
-The process counts its pushes in eight bytes of a file that both sides have mapped, so that the count can be
-read at any time without asking the process, and still after its end.
+The process counts its pushes, and its connections, in eight bytes of a file that both sides have mapped, so that a
+count can be read at any time without asking the process, and still after its end.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ BACKLOG = 1024
 
 
 class Count:
-    """A number of pushes in a file. One process adds, any may read."""
+    """A number in a file. One process adds, any may read."""
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
@@ -36,9 +36,9 @@ class Count:
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), COUNT.size)
 
-    def add(self, pushes: int) -> None:
+    def add(self, more: int) -> None:
         """Count these too."""
-        COUNT.pack_into(self._map, 0, self.value() + pushes)
+        COUNT.pack_into(self._map, 0, self.value() + more)
 
     def value(self) -> int:
         """The number so far."""
@@ -50,7 +50,9 @@ class Count:
         self._map.close()
 
 
-async def serve(*, host: str, port: int, tls_dir: Path, streams: int, count: Count) -> int:
+async def serve(
+    *, host: str, port: int, tls_dir: Path, streams: int, count: Count, connections: Count
+) -> int:
     """Serve until SIGTERM or SIGINT; prints where it listens, and at the end how many pushes it took."""
     authority = ensure_authority(tls_dir)
     loop = asyncio.get_running_loop()
@@ -59,7 +61,7 @@ async def serve(*, host: str, port: int, tls_dir: Path, streams: int, count: Cou
         loop.add_signal_handler(number, stopped.set)
     try:
         server = await loop.create_server(
-            lambda: SinkProtocol(streams, count.add),
+            lambda: SinkProtocol(streams, count.add, connections.add),
             host,
             port,
             ssl=authority.server_context(),
@@ -86,11 +88,13 @@ class PythonSink:
 
     def __init__(self, directory: Path, *, port: int = 0, streams: int = STREAMS) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        count_file = directory / "pushes"
-        count_file.unlink(missing_ok=True)
-        self._count = Count(count_file)
+        files = [directory / "pushes", directory / "connections"]
+        for file in files:
+            file.unlink(missing_ok=True)
+        self._count, self._connections = map(Count, files)
         command = [sys.executable, "-m", "loadtest.sink", "--port", str(port), "--streams", str(streams)]
-        command += ["--tls-dir", str(directory / "tls"), "--count-file", str(count_file)]
+        command += ["--tls-dir", str(directory / "tls"), "--count-file", str(files[0])]
+        command += ["--connections-file", str(files[1])]
         # The caller may stand anywhere; the package is found where this file was.
         place = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=place)
@@ -114,6 +118,10 @@ class PythonSink:
     def pushes(self) -> int:
         """How many pushes it has answered."""
         return self._count.value()
+
+    def connections(self) -> int:
+        """How many connections it has accepted so far."""
+        return self._connections.value()
 
     def stop(self) -> None:
         """End the process; the count can still be read. Idempotent."""

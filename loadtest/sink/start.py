@@ -41,6 +41,9 @@ class Sink(Protocol):
     def pushes(self) -> int:
         """How many pushes it has answered, also after `stop`."""
 
+    def connections(self) -> int:
+        """How many connections it has accepted so far."""
+
     def stop(self) -> None:
         """End its processes. Idempotent."""
 
