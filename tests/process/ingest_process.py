@@ -8,19 +8,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from ingest.options import IngestOptions
-from ingest.serve import listen
+from shards.api_key import ApiKey, hash_api_key, new_api_key
+from shards.credential import Credential
 from shards.job import Job, decode_job
+from shards.listening import listen
 from shards.queue import Claimed, Queue
 from shards.redis import ScriptConnection
 from shards.tenant import Tenant
-from shards.tenants import Tenants, new_api_key
+from shards.tenants import Tenants
 
 TIMEOUT_S = 15.0
 TOPIC = "com.acme.app"
+CREDENTIAL = Credential("KEY0000001", "TEAM000001", "KEY0000001", b"sealed")
 _PROGRAM = """
 import json, socket, sys
 from ingest.options import IngestOptions
@@ -126,21 +129,38 @@ def read_response(connection: socket.socket, *, bodiless: bool = False) -> Respo
     return Response(int(status_line.split()[1]), headers, body)
 
 
-def create_tenant(redis_url: str, name: str = "acme") -> str:
-    """A tenant that may push to TOPIC; returns its API key."""
+def create_tenant(redis_url: str, name: str = "acme", **fields: Any) -> str:
+    """A tenant that may push to TOPIC, with a key that ingest never opens; returns its API key.
 
-    async def create() -> str:
-        key, prefix = new_api_key()
+    ``fields`` are more of the tenant's.
+    """
+    key, prefix = new_api_key()
+    tenant = Tenant(**{"id": name, "topics": (TOPIC,), "credentials": (CREDENTIAL,), **fields})
+    with_tenants(redis_url, lambda tenants: tenants.create(tenant, key, prefix))
+    return key
+
+
+def create_key(redis_url: str, tenant: str = "acme", **fields: Any) -> str:
+    """Another API key of a tenant."""
+    key, prefix = new_api_key()
+    record = ApiKey(tenant, prefix, **fields)
+    with_tenants(redis_url, lambda tenants: tenants.put_key(hash_api_key(key), record))
+    return key
+
+
+def with_tenants(redis_url: str, call: Callable[[Tenants], Awaitable[Any]]) -> None:
+    """Run one call of the store's."""
+
+    async def run() -> None:
         tenants = Tenants(redis_url)
-        await tenants.create(Tenant(name, "TEAM000000", "KEY0000000", b"", (TOPIC,)), key, prefix)
+        await call(tenants)
         await tenants.close()
-        return key
 
-    return asyncio.run(create())
+    asyncio.run(run())
 
 
 def stored(redis_url: str) -> list[tuple[str, str, Job]]:
-    """Claims all that stands in the queues: (lane, tenant, job)."""
+    """Claims all that stands in the queues: (lane, flow, job)."""
 
     async def claim() -> list[tuple[str, str, Job]]:
         connection, tenants = ScriptConnection(redis_url), Tenants(redis_url)
@@ -152,6 +172,6 @@ def stored(redis_url: str) -> list[tuple[str, str, Job]]:
         await connection.close()
         await tenants.close()
         runs = [run for claimed in claims if isinstance(claimed, Claimed) for run in claimed.runs]
-        return [(run.lane, run.tenant, decode_job(job)) for run in runs for job in run.jobs]
+        return [(run.lane, run.flow, decode_job(job)) for run in runs for job in run.jobs]
 
     return asyncio.run(claim())

@@ -21,7 +21,7 @@ from engine.policy.restart import EXIT_BOOT_FAILED, RestartOptions
 from engine.supervisor.pulse import ChildContext
 from engine.supervisor.rows import Row, SupervisorOptions
 from engine.supervisor.supervisor import Supervisor
-from shards.private_server import prepare
+from shards.private_redis.server import prepare
 
 DIRECTORY = Path(sys.argv[2])
 QUICK = RestartOptions(first_delay_s=0.01, longest_delay_s=0.05, limit=3, window_s=60.0)

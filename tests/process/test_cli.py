@@ -124,6 +124,21 @@ def test_a_port_in_use_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert f"port {port} of 127.0.0.1 is in use" in one_line(error)
 
 
+def test_an_admin_port_in_use_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ("admin", "--redis-url", "redis://localhost", "--data-dir", str(tmp_path / "data"))
+        _, error = clarion(*words, "--admin-bind", f"127.0.0.1:{port}", cwd=tmp_path, code=1)
+    said = one_line(error)
+    assert f"port {port} of 127.0.0.1 is in use" in said and "write another port in --admin-bind" in said
+
+
+def test_an_admin_token_that_is_none_is_named_and_not_quoted(tmp_path: Path) -> None:
+    words = ("admin", "--redis-url", "redis://localhost", "--data-dir", str(tmp_path / "data"))
+    _, error = clarion(*words, cwd=tmp_path, code=2, CLARION_ADMIN_TOKEN="hush-hush")
+    assert "$CLARION_ADMIN_TOKEN is no token" in one_line(error) and "hush" not in error
+
+
 def test_a_data_directory_that_can_not_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     _, error = clarion("run", "--data-dir", str(tmp_path / "file" / "data"), cwd=tmp_path, code=1)
@@ -141,6 +156,7 @@ def test_a_master_key_of_the_wrong_form_is_named(key_file: Path, tmp_path: Path)
     ("words", "said"),
     [
         (("run", "--workers", "0"), "--workers is 0"),
+        (("run", "--workers", "2000000000"), "--workers is 2000000000"),
         (("run", "--bind", "8080"), "--bind has no"),
         (("run", "--apns-production-url", "http://localhost"), "--apns-production-url can't be used"),
         (("run", "--links-max", "0"), "--links-max is 0"),
@@ -150,6 +166,12 @@ def test_a_master_key_of_the_wrong_form_is_named(key_file: Path, tmp_path: Path)
         (("run", "--retry-attempts", "0"), "--retry-attempts is 0"),
         (("engine",), "--redis-url 'clarion engine' needs one"),
         (("ingest", "--redis-url", "localhost:6379"), "--redis-url begins with none of"),
+        (("admin",), "--redis-url 'clarion admin' needs one"),
+        (
+            ("admin", "--redis-url", "redis://localhost", "--admin-bind", "8081"),
+            "--admin-bind is no HOST:PORT",
+        ),
+        (("admin", "--redis-url", "redis://localhost", "--admin-bind", ""), "--admin-bind is empty"),
     ],
 )
 def test_a_bad_option_says_what_to_write_instead(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
@@ -182,9 +204,3 @@ def test_sending_to_nobody_says_so(tmp_path: Path) -> None:
     words = ("send", "--api-key", "k", "--device-token", "00", "--topic", "t", "--alert", "hi")
     _, error = clarion(*words, "--url", "http://127.0.0.1:9", cwd=tmp_path, code=1)
     assert "can't be reached" in one_line(error)
-
-
-def test_every_command_explains_itself_with_an_example(tmp_path: Path) -> None:
-    for command in ("run", "engine", "ingest", "send", "demo", "simulate", "tenant create", "tenant list"):
-        said, _ = clarion(*command.split(), "--help", cwd=tmp_path, code=0)
-        assert f"clarion {command}" in said.split("Usage:")[1].split("\n", 1)[1], command

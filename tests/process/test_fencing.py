@@ -13,9 +13,11 @@ SLOW = {"rtt_s": 0.05, "streams_max": 20}
 IN_HAND_MOST = 1_024
 
 
-def test_stopped_past_its_lease_a_worker_sends_and_settles_nothing_of_what_it_lost(
+def test_t16_stopped_past_its_lease_a_worker_sends_and_settles_nothing_of_what_it_lost(
     redis_url: str, tmp_path: Path
 ) -> None:
+    """A stall is taken for a death: the jobs go to another, and the one that wakes up sends and settles them too."""
+
     async def scenario() -> None:
         async with Place(redis_url, tmp_path, **SLOW) as place:
             ledger = place.simulator.ledger

@@ -7,10 +7,11 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ingest_process import TOPIC, IngestProcess, create_tenant, push_request, request, stored
+from ingest_process import CREDENTIAL, TOPIC, IngestProcess, create_tenant, push_request, request, stored
 from redis_server import RedisServer
 
 BODY_BYTES_MOST = 1 << 20
@@ -82,6 +83,26 @@ def test_a_bad_push_is_a_problem_and_nothing_is_stored(
     assert problem["instance"] == answer.headers["x-request-id"] == "mine-1"
     assert [error["pointer"] for error in problem.get("errors", [])] == ([pointer] if pointer else [])
     assert stored(redis_url) == []
+
+
+def test_what_could_never_be_sent_is_not_taken_in(ingest: IngestProcess, redis_url: str) -> None:
+    bare = create_tenant(redis_url, "bare", credentials=())
+    for body, path in ((GOOD, "/v1/push"), ([GOOD], BATCH)):
+        answer = ingest.push(bare, body, path)
+        problem = answer.json if path != BATCH else answer.json["results"][0]["error"]
+        assert (problem["status"], problem["code"]) == (422, "no-credential")
+        assert "add its .p8 key" in problem["detail"]
+    sandbox = msgspec.structs.replace(CREDENTIAL, environments=("sandbox",))
+    half = create_tenant(redis_url, "half", credentials=(sandbox,))
+    answer = ingest.push(half, [good(0), good(1, environment="sandbox")], BATCH)
+    [refused, accepted] = answer.json["results"]
+    assert (refused["error"]["code"], refused["error"]["errors"][0]["pointer"]) == (
+        "no-credential",
+        "/environment",
+    )
+    assert [(flow, job.id.decode()) for _, flow, job in stored(redis_url)] == [
+        ("half/sandbox", accepted["id"])
+    ]
 
 
 @pytest.mark.parametrize("size", [4096, 5120])
@@ -253,9 +274,10 @@ def test_the_small_resources_answer(ingest: IngestProcess) -> None:
     assert ingest.get("/openapi.json").json["openapi"] == "3.1.0"
 
 
-def test_while_redis_is_down_nothing_is_accepted_and_nothing_appears_later(
+def test_t15_while_redis_is_down_nothing_is_accepted_and_nothing_appears_later(
     ingest: IngestProcess, key: str, redis_server: RedisServer
 ) -> None:
+    """Without its queue a gateway can promise nothing: 503 is what remains to be said."""
     assert ingest.push(key, GOOD).status == 202
     redis_server.kill9()
     # the first may have been written to a connection that was dying
@@ -277,9 +299,10 @@ def test_while_redis_is_down_nothing_is_accepted_and_nothing_appears_later(
     assert ingest.push(key, GOOD).status == 202
 
 
-def test_a_redis_that_takes_no_writes_is_told_apart(
+def test_t3_a_redis_that_takes_no_writes_is_told_apart(
     ingest: IngestProcess, key: str, redis_server: RedisServer
 ) -> None:
+    """A full queue is said at once, with the time to come again, to who pushes one and to who pushes many."""
     assert ingest.push(key, GOOD).status == 202
     assert redis_server.command("CONFIG SET maxmemory 1") == b"+OK\r\n"
     try:

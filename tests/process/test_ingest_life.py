@@ -1,6 +1,8 @@
 """The life of an ingest process: it starts without Redis, survives it, and ends without hurting anyone."""
 
 import os
+import re
+import select
 import signal
 import socket
 import subprocess
@@ -17,7 +19,7 @@ from ingest_process import TOPIC, IngestProcess, Response, create_tenant, push_r
 from redis_server import RedisServer
 
 from ingest.options import IngestOptions
-from ingest.serve import ListenError, listen
+from shards.listening import ListenError, listen
 
 GOOD: dict[str, Any] = {"device_token": "ab" * 32, "topic": TOPIC, "payload": {"aps": {"alert": "x"}}}
 Start = Callable[..., IngestProcess]
@@ -57,9 +59,10 @@ def test_it_starts_without_redis_and_goes_on_when_redis_comes(
     assert len(stored(redis_server.url)) == 1
 
 
-def test_no_push_that_was_answered_202_is_lost_when_redis_is_killed_midway(
+def test_t15_no_push_that_was_answered_202_is_lost_when_redis_is_killed_midway(
     redis_server: RedisServer, key: str, start: Start
 ) -> None:
+    """An answer that is given before the queue has the push promises what nobody can keep."""
     ingest = start()
     ingest.await_ready()
     answers: list[Response] = []
@@ -111,7 +114,10 @@ def test_a_redis_that_hangs_leaves_the_push_in_doubt(
     assert (answer.status, answer.json["code"], answer.json["retryable"]) == (503, "store-in-doubt", False)
 
 
-def test_more_than_may_wait_is_turned_away_at_once(redis_server: RedisServer, key: str, start: Start) -> None:
+def test_t3_more_than_may_wait_is_turned_away_at_once(
+    redis_server: RedisServer, key: str, start: Start
+) -> None:
+    """A full waiting room that fails in an unforeseen way, or makes its caller wait for a place, takes the API down."""
     ingest = start(waiting_jobs_most=3, batch_items_most=3)
     ingest.await_ready()
     assert ingest.push(key, GOOD).status == 202
@@ -122,6 +128,7 @@ def test_more_than_may_wait_is_turned_away_at_once(redis_server: RedisServer, ke
             time.sleep(0.2)
             answer = ingest.push(key, GOOD)
             assert (answer.status, answer.json["code"]) == (503, "too-busy")
+            assert int(answer.headers["retry-after"]) >= 1
             os.kill(redis_server.pid, signal.SIGCONT)
             assert read_response(waiting).json["accepted"] == 3
     finally:
@@ -184,6 +191,33 @@ def test_a_stop_answers_what_is_open_and_closes_what_is_idle(
     assert len(stored(redis_server.url)) == 2
 
 
+@pytest.mark.parametrize("trickles", [False, True])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_does_not_arrive_in_time_is_given_up_and_its_connection_closed(
+    redis_server: RedisServer, key: str, start: Start, trickles: bool, chunked: bool
+) -> None:
+    ingest = start(body_s=0.3)
+    ingest.await_ready()
+    head, _, body = push_request(key, GOOD).partition(b"\r\n\r\n")
+    body += b" " * 100_000
+    if chunked:
+        head = re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: chunked", head)
+        body = b"%x\r\n%b" % (len(body), body)
+    else:
+        head = re.sub(rb"Content-Length: \d+", b"Content-Length: %d" % len(body), head)
+    with ingest.connect() as slow:
+        slow.sendall(head + b"\r\n\r\n" + body[:200])
+        for at in range(200, len(body) - 1):
+            if not trickles or select.select([slow], [], [], 0.02)[0]:
+                break
+            slow.sendall(body[at : at + 1])
+        answer = read_response(slow)
+        assert (answer.status, answer.json["code"]) == (408, "body-too-slow")
+        assert answer.json["retryable"] and answer.headers["connection"] == "close"
+        assert slow.recv(10) == b""
+    assert "Traceback" not in ingest.end()
+
+
 def test_a_request_that_does_not_end_is_given_up_after_the_grace(key: str, start: Start) -> None:
     ingest = start(grace_s=0.3)
     ingest.await_ready()
@@ -198,17 +232,26 @@ def test_a_request_that_does_not_end_is_given_up_after_the_grace(key: str, start
 def test_it_pulses_every_second() -> None:
     with TemporaryDirectory(prefix="clarion-test-") as directory:
         pulses = Path(directory) / "pulses"
+        pulses.touch()
         program = (
-            "import sys; from ingest.options import IngestOptions; from ingest.serve import listen, serve\n"
+            "import sys, time\n"
+            "from ingest.options import IngestOptions\n"
+            "from ingest.serve import serve\n"
+            "from shards.listening import listen\n"
             f"options = IngestOptions(redis_url='unix://{directory}/none', bind_port=0)\n"
-            f"pulse = lambda: open({str(pulses)!r}, 'a').write('x') and None\n"
+            f"pulse = lambda: open({str(pulses)!r}, 'a').write(f'{{time.monotonic()}}\\n') and None\n"
             "sys.exit(serve(options, listen(options), pulse=pulse, lifeline=None))\n"
         )
         process = subprocess.Popen([sys.executable, "-c", program])
-        time.sleep(2.6)
+        deadline_s = time.monotonic() + 30
+        while len(pulses.read_text().splitlines()) < 4:
+            assert time.monotonic() < deadline_s and process.poll() is None, "it does not pulse"
+            time.sleep(0.02)
         process.terminate()
         assert process.wait(10) == 0
-        assert 2 <= len(pulses.read_text()) <= 6
+        at_s = [float(line) for line in pulses.read_text().splitlines()]
+        # the first tells that it starts, the second that it listens
+        assert min(at_s[2] - at_s[1], at_s[3] - at_s[2]) > 0.9
 
 
 def test_a_port_in_use_is_told_in_one_line() -> None:

@@ -19,10 +19,9 @@ from ingest_process import IngestProcess
 from redis_server import RedisServer
 from worker_process import Place, Worker, run, until
 
+from shards.api_key import ApiKey, encode_api_key, hash_api_key, new_api_key
 from shards.keys import API_KEYS
-from shards.private_binary import find_server
-from shards.tenant import ApiKey, encode_record, hash_api_key
-from shards.tenants import new_api_key
+from shards.private_redis.binary import find_server
 
 BATCH = 20
 PUSHERS = 4
@@ -90,7 +89,7 @@ async def gateway(
     """An ingest process and a worker on one Redis."""
     async with Place(redis_url, directory) as place:
         key, prefix = new_api_key()
-        record = encode_record(ApiKey(place.teams[0].tenant, prefix))
+        record = encode_api_key(ApiKey(place.teams[0].tenant, prefix))
         place.raw.hset(API_KEYS, hash_api_key(key), record)
         worker = await place.worker()
         ingest = IngestProcess(seen_by_ingest or redis_url)

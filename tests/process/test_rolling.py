@@ -226,7 +226,17 @@ def test_no_child_outlives_a_killed_supervisor_and_a_new_start_recovers_everythi
 def run_to_its_end(directory: Path, *options: str) -> tuple[int, str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CLARION_")}
     ended = subprocess.run(
-        [sys.executable, "-m", "engine", "run", "--data-dir", str(directory / "data"), *options],
+        [
+            sys.executable,
+            "-m",
+            "engine",
+            "run",
+            "--data-dir",
+            str(directory / "data"),
+            "--admin-bind=",
+            "--metrics-bind=",
+            *options,
+        ],
         capture_output=True,
         text=True,
         timeout=60,

@@ -144,7 +144,7 @@ def test_jobs_that_no_worker_can_ever_send_are_buried_and_stop_nobody(redis_url:
 def test_an_environment_that_cannot_be_reached_does_not_fill_the_hand(redis_url: str, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Place(redis_url, tmp_path, tenants=4) as place:
-            worker = await place.worker(in_hand_most=512, claim_most=128, backlog_most=256, drain_s=0.0)
+            worker = await place.worker(in_hand_most=512, claim_most=128, drain_s=0.0)
             stuck = []
             for team in range(3):
                 stuck += await place.enqueue(place.jobs(600, team, environment="sandbox"), team)

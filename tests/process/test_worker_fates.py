@@ -30,9 +30,11 @@ def want_once(place: Place, team: int = 0) -> None:
         place.raw.sadd(shard_keys(shard).once, tenant)
 
 
-def test_a_tenant_that_apns_refuses_is_paused_and_shown_and_the_others_are_served(
+def test_t10_a_tenant_that_apns_refuses_is_paused_and_shown_and_the_others_are_served(
     redis_url: str, tmp_path: Path
 ) -> None:
+    """The pushes of one whose credential is refused pile up in memory, and those of all others wait behind them."""
+
     async def scenario() -> None:
         async with Place(redis_url, tmp_path, tenants=2) as place:
             sick, well = place.teams
@@ -144,9 +146,11 @@ def test_after_a_kill_nothing_of_a_tenant_that_wants_nothing_twice_is_sent_again
     run(scenario)
 
 
-def test_a_job_that_its_workers_die_of_is_buried_and_its_neighbours_are_sent(
+def test_t14_a_job_that_its_workers_die_of_is_buried_and_its_neighbours_are_sent(
     redis_url: str, tmp_path: Path
 ) -> None:
+    """A push that kills its worker comes back with its claim, and kills the next one, for ever."""
+
     async def scenario() -> None:
         async with Place(redis_url, tmp_path) as place:
             [culprit] = await place.enqueue(place.jobs(1, device_token=b"dead00"))

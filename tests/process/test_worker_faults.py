@@ -94,9 +94,11 @@ def test_a_stop_while_no_link_can_be_opened_gives_everything_back(redis_url: str
     run(scenario)
 
 
-def test_killed_under_load_nothing_is_lost_and_only_what_was_in_hand_repeats(
+def test_t1_killed_under_load_nothing_is_lost_and_only_what_was_in_hand_repeats(
     redis_url: str, tmp_path: Path
 ) -> None:
+    """A job that leaves the queue as it is handed to a sender, and not when it was sent, dies with that sender."""
+
     async def scenario() -> None:
         async with Place(redis_url, tmp_path, tenants=2, **SLOW) as place:
             in_hand_most = 512

@@ -1,9 +1,10 @@
 """One worker process between a real Redis and a simulator in the test's own event loop.
 
-Run as a program this file is the worker: `python worker_process.py JSON`.
+Run as a program this file is the worker: `python worker_process.py JSON`. Others may be told to run in its stead.
 """
 
 import asyncio
+import dataclasses
 import itertools
 import json
 import logging
@@ -23,22 +24,25 @@ import uvloop
 
 from engine.options import EngineOptions
 from engine.policy.links import LinkOptions
+from engine.policy.pause import PauseOptions
 from engine.policy.retry import RetryOptions
 from engine.worker.worker import run_worker
 from loadtest.simulator.server import Simulator, SimulatorOptions, Team
-from loadtest.teams import make_team
+from loadtest.teams import make_team, tenant_of
+from shards.api_key import new_api_key
+from shards.flow import flow_of
 from shards.job import Job, decode_job, encode_job, new_ids
 from shards.keys import shard_keys
 from shards.lanes import Lane
 from shards.placement import base_shard, device_shard
 from shards.queue import Batch, Queue
 from shards.redis import ScriptConnection
-from shards.tenant import Tenant, credential_context
-from shards.tenants import DEFAULT_SHARDS, Tenants, new_api_key
-from shards.vault import Vault
+from shards.tenants import DEFAULT_SHARDS, Tenants
+from shards.vault import Vault, read_master_key
 
 MASTER_KEY = bytes(range(32))
-WAIT_S = 20.0
+# a job that several workers died with comes back in a slot of its own, some 10 s later
+WAIT_S = 60.0
 SPREAD = 4
 # a worker's own times, short enough for a test
 OPTIONS: dict[str, Any] = {
@@ -49,9 +53,9 @@ OPTIONS: dict[str, Any] = {
 _numbers = itertools.count()
 
 
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
+def run(scenario: Callable[[], Awaitable[None]], within_s: float = 3 * WAIT_S) -> None:
     async def guarded() -> None:
-        async with asyncio.timeout(3 * WAIT_S):
+        async with asyncio.timeout(within_s):
             await scenario()
 
     uvloop.run(guarded())
@@ -65,10 +69,27 @@ async def until(holds: Callable[[], Any], what: Callable[[], Any] = lambda: "") 
         await asyncio.sleep(0.01)
 
 
+# in one step: a job that is on its way from one place to the next would be missed otherwise
+_ALL_THAT_STANDS = """
+local lists, zsets = {}, {}
+for _, key in ipairs(redis.call('KEYS', 'clarion:{*')) do
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'list' then
+    for _, each in ipairs(redis.call('LRANGE', key, 0, -1)) do lists[#lists + 1] = each end
+  elseif kind == 'zset' then
+    for _, each in ipairs(redis.call('ZRANGE', key, 0, -1)) do zsets[#zsets + 1] = each end
+  end
+end
+return {lists, zsets}
+"""
+
+
 class Worker:
     """A worker process, its log, and the pipe that it dies with."""
 
-    def __init__(self, redis_url: str, simulator: Simulator, log: Path, **options: Any) -> None:
+    def __init__(
+        self, redis_url: str, simulator: Simulator, log: Path, program: str = __file__, **options: Any
+    ) -> None:
         self.log = log
         readable, self._writable = os.pipe()
         settings = {
@@ -80,7 +101,7 @@ class Worker:
         }
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, json.dumps(settings)],
+                [sys.executable, program, json.dumps(settings)],
                 stdout=sink,
                 stderr=sink,
                 pass_fds=[readable],
@@ -128,12 +149,21 @@ class Worker:
 class Place:
     """``async with Place(redis_url, directory)``: a simulator, tenants, the queues, and workers as asked for."""
 
-    def __init__(self, redis_url: str, directory: Path, tenants: int = 1, **simulator: Any) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        directory: Path,
+        tenants: int = 1,
+        clock: Callable[[], float] = time.time,
+        spread: int = SPREAD,
+        **simulator: Any,
+    ) -> None:
         self.redis_url = redis_url
         self.teams = [make_team(number) for number in range(tenants)]
-        self.simulator = Simulator(SimulatorOptions(**simulator))
+        self.simulator = Simulator(SimulatorOptions(**simulator), clock=clock)
         self.raw = redis_py.Redis.from_url(redis_url)
         self._directory = directory
+        self._spread = spread
         self._connection = ScriptConnection(redis_url)
         self._queue = Queue(self._connection)
         self._stack = AsyncExitStack()
@@ -145,9 +175,7 @@ class Place:
         store = Tenants(self.redis_url)
         vault = Vault(MASTER_KEY)
         for team in self.teams:
-            sealed = vault.seal(team.private_key_pem, credential_context(team.tenant, team.key_id))
-            tenant = Tenant(team.tenant, team.team_id, team.key_id, sealed, (team.topic,), SPREAD)
-            await store.create(tenant, *new_api_key())
+            await store.create(tenant_of(team, vault, spread=self._spread), *new_api_key())
             self.simulator.register(
                 Team(
                     team_id=team.team_id,
@@ -188,12 +216,12 @@ class Place:
         """Stand them in the queues as ingest does; returns their ids."""
         tenant = self.teams[team].tenant
         base = base_shard(tenant, DEFAULT_SHARDS)
-        by_shard: dict[int, list[bytes]] = {}
+        by_place: dict[tuple[int, str], list[bytes]] = {}
         for job in jobs:
-            shard = device_shard(base, job.device_token, SPREAD, DEFAULT_SHARDS)
-            by_shard.setdefault(shard, []).append(encode_job(job))
+            shard = device_shard(base, job.device_token, self._spread, DEFAULT_SHARDS)
+            by_place.setdefault((shard, flow_of(tenant, job.environment)), []).append(encode_job(job))
         answers = await self._queue.enqueue(
-            [Batch(shard, lane, tenant, each) for shard, each in by_shard.items()]
+            [Batch(shard, lane, flow, each) for (shard, flow), each in by_place.items()]
         )
         assert set(answers) == {None}
         return [job.id.decode() for job in jobs]
@@ -214,18 +242,11 @@ class Place:
         return Counter(map(self.simulator.ledger.attempt_count, ids))
 
     def queued(self) -> Counter[str]:
-        """The ids of all jobs that stand ready, wait or are claimed, and how often each does."""
-        found: Counter[str] = Counter()
-        for key in self.raw.keys("clarion:{*"):
-            kind = self.raw.type(key)
-            if kind == b"zset":
-                stored = [member.split(b"|", 2)[2] for member in self.raw.zrange(key, 0, -1)]
-            elif kind == b"list":
-                stored = [each for each in self.raw.lrange(key, 0, -1) if each[:1] >= b"\x80"]
-            else:
-                continue
-            found.update(decode_job(each).id.decode() for each in stored)
-        return found
+        """The ids of all jobs that stand ready, wait or are claimed, and how often each does, at one moment."""
+        lists, zsets = self.raw.eval(_ALL_THAT_STANDS, 0)
+        stored = [each for each in lists if each[:1] >= b"\x80"]
+        stored += [member.split(b"|", 2)[2] for member in zsets]
+        return Counter(decode_job(each).id.decode() for each in stored)
 
     def claims(self) -> int:
         return sum(int(self.raw.scard(shard_keys(shard).claims)) for shard in range(DEFAULT_SHARDS))
@@ -240,23 +261,28 @@ class Place:
 
     async def settled(self, worker: Worker) -> None:
         """Wait until no job stands anywhere."""
-        await until(lambda: not self.queued() and not self.claims(), lambda: (self.queued(), worker))
+        await until(lambda: not self.claims() and not self.queued(), lambda: (self.queued(), worker))
 
 
-def _main(settings: dict[str, Any]) -> int:
+def main(settings: dict[str, Any]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     node = settings["options"].pop("node", "node")
-    options = EngineOptions(
-        redis_url=settings["redis_url"],
-        apns_production_url=f"https://localhost:{settings['port']}",
-        apns_sandbox_url="https://localhost:1",
-        apns_ca_file=Path(settings["ca_file"]),
-        **{**OPTIONS, **settings["options"]},
-    )
-    return run_worker(options, MASTER_KEY, 0, 1, node=node, lifeline=settings["lifeline"])
+    pause_s = settings["options"].pop("pause_s", PauseOptions().first_s)
+    key_file = settings["options"].pop("master_key_file", None)
+    master_key = read_master_key(Path(key_file), create=False) if key_file else MASTER_KEY
+    plain = {
+        "redis_url": settings["redis_url"],
+        "apns_production_url": f"https://localhost:{settings['port']}",
+        "apns_sandbox_url": "https://localhost:1",
+        "apns_ca_file": Path(settings["ca_file"]),
+    }
+    options = EngineOptions(**{**plain, **OPTIONS, **settings["options"]})
+    links = options.links._replace(pause=PauseOptions(first_s=pause_s))
+    options = dataclasses.replace(options, links=links)
+    return run_worker(options, master_key, 0, 1, node=node, lifeline=settings["lifeline"])
 
 
 if __name__ == "__main__":
     # as under a terminal's or a container's defaults, whatever the test run has done
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(_main(json.loads(sys.argv[1])))
+    sys.exit(main(json.loads(sys.argv[1])))

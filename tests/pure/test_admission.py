@@ -1,18 +1,22 @@
 """What a tenant may send, rule by rule, and what then stands on the wire."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
-from ingest.admission import SUFFIXES, admit, judge_topic
+from ingest.admission import admit, judge_topic
 from ingest.problems import Code, Refusal
+from shards.credential import Credential
 from shards.job import Job
 from shards.notification import Notification
+from shards.push_types import SUFFIXES
 from shards.tenant import Tenant
 
-TENANT = Tenant("acme", "TEAM000000", "KEY0000000", b"", ("com.acme.app", "com.acme.other"))
+KEY = Credential("KEY0000001", "TEAM000001", "KEY0000001", b"sealed")
+TENANT = Tenant("acme", ("com.acme.app", "com.acme.other"), (KEY,))
 NOW_MS = 1_800_000_000_000
 TOKEN = "0a" * 32
 decode = msgspec.json.Decoder(Notification).decode
@@ -215,6 +219,67 @@ def test_a_collapse_id_of_up_to_64_bytes_is_kept(collapse_id: str) -> None:
 )
 def test_a_collapse_id_that_can_not_be_a_header_is_refused(collapse_id: str) -> None:
     assert refusal(collapse_id=collapse_id).code is Code.BAD_COLLAPSE_ID
+
+
+SANDBOX_ONLY = Credential("k1", "TEAM000001", "k1", b"", environments=("sandbox",))
+FOR_OTHER = Credential("k2", "TEAM000001", "k2", b"", topics=("com.acme.other",))
+
+
+@pytest.mark.parametrize(
+    ("credentials", "fields", "pointer", "words"),
+    [
+        ((), {}, "", "no credential yet"),
+        ((SANDBOX_ONLY,), {}, "/environment", "no credential for production"),
+        ((FOR_OTHER,), {}, "/topic", "credentials for production is good for this topic"),
+        ((FOR_OTHER, SANDBOX_ONLY), {}, "/topic", "credentials for production is good for this topic"),
+        ((msgspec.structs.replace(KEY, disabled=True),), {}, "/environment", "in use"),
+        ((msgspec.structs.replace(KEY, not_after_ms=NOW_MS),), {}, "/environment", "not over"),
+        ((SANDBOX_ONLY,), {"environment": "sandbox"}, None, ""),
+        ((FOR_OTHER,), {"topic": "com.acme.other"}, None, ""),
+        ((FOR_OTHER,), {"topic": "com.acme.other.voip", "push_type": "voip"}, None, ""),
+        ((FOR_OTHER, SANDBOX_ONLY), {"environment": "sandbox"}, None, ""),
+        ((msgspec.structs.replace(KEY, not_after_ms=NOW_MS + 1),), {}, None, ""),
+    ],
+)
+def test_what_no_credential_can_send_is_refused_in_words(
+    credentials: tuple[Credential, ...], fields: dict[str, str], pointer: str | None, words: str
+) -> None:
+    judged = verdict(notification(**fields), Tenant("acme", TENANT.topics, credentials))
+    if pointer is None:
+        assert isinstance(judged, Job)
+    else:
+        assert isinstance(judged, Refusal)
+        assert (judged.code, judged.pointer) == (Code.NO_CREDENTIAL, pointer)
+        assert words in judged.detail
+
+
+def test_a_topic_that_is_not_the_tenants_is_said_to_be_so_and_not_to_want_a_credential() -> None:
+    judged = verdict(notification(topic="com.evil.app"), Tenant("acme", TENANT.topics))
+    assert isinstance(judged, Refusal) and judged.code is Code.TOPIC_NOT_ALLOWED
+
+
+class CountedCredentials(tuple[Credential, ...]):
+    """Credentials that count how often somebody looks through them."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Credential]:
+        self.looks += 1
+        return super().__iter__()
+
+
+def test_whether_it_can_be_sent_is_asked_once_a_batch_for_each_topic_and_environment() -> None:
+    credentials = CountedCredentials((KEY,))
+    batch = [
+        notification(topic=topic, environment=environment, push_type=push_type)
+        for topic in TENANT.topics
+        for environment in ("production", "sandbox")
+        for push_type in ("alert", "background", "mdm")
+        for _ in range(20)
+    ]
+    verdicts = admit(batch, Tenant("acme", TENANT.topics, credentials), [b"id"] * len(batch), NOW_MS)
+    assert all(isinstance(one, Job) for one in verdicts)
+    assert credentials.looks == 4
 
 
 def test_a_batch_is_judged_item_by_item_and_in_order() -> None:

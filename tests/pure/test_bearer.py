@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.apns.bearer import GRID_S, PIN_S, Bearer, KeyFileError, load_p8, must_move
+from engine.apns.bearer import GRID_S, PIN_S, Bearer
+from engine.apns.identity import Badge
+from shards.key_files import KeyFileError, load_p8
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 NOW_S = 1_700_000_000.0
@@ -90,11 +92,11 @@ def tokens_of_a_link(opened_s: float, gaps_s: Iterable[float]) -> None:
     """A link that looks at its token before each batch, as a pool does; batches come after these gaps."""
     tokens = bearer()
     now_s, changed_s = opened_s, opened_s
-    _, issued_s = tokens.token(now_s)
+    badge, (_, issued_s) = tokens.badge(now_s), tokens.token(now_s)
     for gap_s in gaps_s:
         now_s += gap_s
-        if must_move(issued_s, now_s):
-            _, issued_s = tokens.token(now_s)
+        if now_s >= badge.until_s:
+            badge, (_, issued_s) = tokens.badge(now_s), tokens.token(now_s)
             # Apple: no more than one new token in 20 minutes on a connection
             assert now_s - changed_s >= 20 * MINUTE_S
             changed_s = now_s
@@ -114,9 +116,11 @@ def test_a_busy_link_changes_its_token_late_enough_wherever_in_the_grid_it_was_o
     tokens_of_a_link(1_200_000 * GRID_S + offset_s, [10.0] * 2000)
 
 
-@pytest.mark.parametrize(("age_s", "moves"), [(0, False), (PIN_S - 1, False), (PIN_S, True), (10**6, True)])
-def test_a_link_moves_when_its_token_is_fifty_minutes_old(age_s: int, moves: bool) -> None:
-    assert must_move(1_700_000_000, 1_700_000_000 + age_s) is moves
+@given(now_s=wall_times)
+def test_a_badge_is_the_present_token_and_worn_out_when_that_is_fifty_minutes_old(now_s: float) -> None:
+    token, issued_s = bearer().token(now_s)
+    assert bearer().badge(now_s) == Badge(((b"authorization", b"bearer " + token),), issued_s + PIN_S)
+    assert PIN_S == 50 * MINUTE_S and bearer().certificate == b""
 
 
 def test_a_key_is_read_from_the_file_that_apple_gives() -> None:

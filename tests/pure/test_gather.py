@@ -4,17 +4,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
+import pytest
 
 from ingest.gather import Fate, Gatherer, Parcel, Stored, TurnedAway, Unstored, pack, placer
+from shards.environment import Environment
 from shards.errors import StoreError, StoreRefused, StoreUnavailable
 from shards.job import Job
 from shards.lanes import Lane
 from shards.notification import Notification
-from shards.queue import Batch
-from shards.tenant import Tenant
+from shards.queue import Batch, Full
+from shards.tenant import Limits, Tenant
 
-FULL = StoreRefused("out of memory")
-Enqueue = Callable[[Sequence[Batch]], Awaitable[list[StoreRefused | None]]]
+NO_MEMORY = StoreRefused("out of memory")
+Enqueue = Callable[[Sequence[Batch]], Awaitable[list[StoreRefused | Full | None]]]
 
 
 class Redis:
@@ -22,11 +24,15 @@ class Redis:
 
     def __init__(self, enqueue: Enqueue | None = None) -> None:
         self.flights: list[Sequence[Batch]] = []
+        self.shard_most = 0
         self.gate = asyncio.Event()
         self._enqueue = enqueue
 
-    async def enqueue(self, batches: Sequence[Batch]) -> list[StoreRefused | None]:
+    async def enqueue(
+        self, batches: Sequence[Batch], shard_most: int = 0
+    ) -> list[StoreRefused | Full | None]:
         self.flights.append(batches)
+        self.shard_most = shard_most
         await self.gate.wait()
         return await self._enqueue(batches) if self._enqueue else [None] * len(batches)
 
@@ -34,8 +40,8 @@ class Redis:
         return [job for flight in self.flights for batch in flight for job in batch.jobs]
 
 
-def parcel(*jobs: bytes, shard: int = 0, tenant: str = "acme") -> Parcel:
-    return Parcel({(shard, Lane.HIGH, tenant): list(jobs)}, len(jobs), sum(map(len, jobs)))
+def parcel(*jobs: bytes, shard: int = 0, flow: str = "acme", most: int = 0) -> Parcel:
+    return Parcel({(shard, Lane.HIGH, flow, most): list(jobs)}, len(jobs), sum(map(len, jobs)))
 
 
 def gatherer(redis: Redis, *, jobs_most: int = 100, bytes_most: int = 1_000) -> Gatherer:
@@ -83,12 +89,12 @@ def test_nobody_is_told_before_redis_has_answered_and_later_ones_take_the_next_f
 
 
 def test_only_those_whose_place_was_refused_are_told_so() -> None:
-    async def refuse_shard_1(batches: Sequence[Batch]) -> list[StoreRefused | None]:
-        return [FULL if batch.shard == 1 else None for batch in batches]
+    async def refuse_shard_1(batches: Sequence[Batch]) -> list[StoreRefused | Full | None]:
+        return [NO_MEMORY if batch.shard == 1 else None for batch in batches]
 
     both = Parcel({**parcel(b"a").by_place, **parcel(b"b", shard=1).by_place}, 2, 2)
     fates = asyncio.run(outcome(refuse_shard_1, parcel(b"x"), parcel(b"y", shard=1), both))
-    refused = {(1, Lane.HIGH, "acme"): FULL}
+    refused = {(1, Lane.HIGH, "acme", 0): NO_MEMORY}
     assert fates == [Stored({}), Stored(refused), Stored(refused)]
 
 
@@ -96,18 +102,18 @@ def test_each_way_to_fail_is_told_apart_and_tried_once() -> None:
     calls = 0
 
     def failing(error: Exception) -> Enqueue:
-        async def fail(_: Sequence[Batch]) -> list[StoreRefused | None]:
+        async def fail(_: Sequence[Batch]) -> list[StoreRefused | Full | None]:
             nonlocal calls
             calls += 1
             raise error
 
         return fail
 
-    place = (0, Lane.HIGH, "acme")
+    place = (0, Lane.HIGH, "acme", 0)
     for error, fate in (
         (StoreUnavailable("down", in_doubt=False), Unstored("down", in_doubt=False)),
         (StoreUnavailable("lost", in_doubt=True), Unstored("lost", in_doubt=True)),
-        (FULL, Stored({place: FULL})),
+        (NO_MEMORY, Stored({place: NO_MEMORY})),
         (StoreError("odd"), Unstored("odd", in_doubt=True)),
         (ZeroDivisionError(), Unstored("the queue failed", in_doubt=True)),
     ):
@@ -162,10 +168,68 @@ def test_jobs_are_packed_by_place_in_their_order() -> None:
     assert [len(place) for place in packed.by_place.values()] == [2, 2]
 
 
+def test_what_is_full_is_told_apart_and_how_much_is_full_is_passed_on() -> None:
+    async def scenario() -> None:
+        async def fill(batches: Sequence[Batch]) -> list[StoreRefused | Full | None]:
+            return [Full.FLOW if batch.flow == "acme" else Full.SHARD for batch in batches]
+
+        redis = Redis(fill)
+        redis.gate.set()
+        gather = Gatherer(redis, jobs_most=100, bytes_most=1_000, shard_most=70)
+        fates = await asyncio.gather(
+            gather.store(parcel(b"a", most=5)), gather.store(parcel(b"b", flow="zeta", most=9))
+        )
+        assert fates == [
+            Stored({(0, Lane.HIGH, "acme", 5): Full.FLOW}),
+            Stored({(0, Lane.HIGH, "zeta", 9): Full.SHARD}),
+        ]
+        assert [(batch.flow, batch.most) for batch in redis.flights[0]] == [("acme", 5), ("zeta", 9)]
+        assert redis.shard_most == 70
+
+    asyncio.run(scenario())
+
+
+def one(environment: Environment = Environment.PRODUCTION) -> Notification:
+    return Notification(
+        device_token="ab",
+        topic="t",
+        payload=msgspec.Raw(b"{}"),
+        lane=Lane.LOW,
+        environment=environment,
+    )
+
+
 def test_a_device_always_has_the_same_place() -> None:
-    tenant = Tenant("acme", "T", "K", b"", (), spread=4)
-    one = Notification(device_token="ab", topic="t", payload=msgspec.Raw(b"{}"), lane=Lane.LOW)
+    tenant = Tenant("acme", spread=4)
     job = Job(b"1", b"ab", "t", b"{}")
-    shard, lane, name = placer(tenant, 64)(one, job)
-    assert (shard, lane, name) == placer(tenant, 64)(one, job)
-    assert (lane, name) == (Lane.LOW, "acme") and 0 <= shard < 64
+    place = placer(tenant, 64, 1_000)(one(), job)
+    assert place == placer(tenant, 64, 1_000)(one(), job)
+    shard, lane, flow, _ = place
+    assert (lane, flow) == (Lane.LOW, "acme") and 0 <= shard < 64
+
+
+def test_each_environment_is_a_flow_of_its_own() -> None:
+    place = placer(Tenant("acme"), 64, 1_000)
+    job = Job(b"1", b"ab", "t", b"{}")
+    shard, _, flow, _ = place(one(Environment.SANDBOX), job)
+    assert (shard, flow) == (place(one(), job)[0], "acme/sandbox")
+
+
+@pytest.mark.parametrize(
+    ("spread", "own", "shards", "most"),
+    [
+        (4, 0, 64, 250),
+        (3, 0, 64, 334),
+        (4, 10, 64, 3),
+        (4, 5_000, 64, 1_250),
+        (1, 0, 64, 1_000),
+        # no more shards than there are
+        (64, 0, 16, 63),
+        (64, 1, 64, 1),
+    ],
+)
+def test_a_tenants_queue_is_bounded_by_parts_that_are_never_less_than_the_whole(
+    spread: int, own: int, shards: int, most: int
+) -> None:
+    tenant = Tenant("acme", spread=spread, limits=Limits(queue_most=own))
+    assert placer(tenant, shards, 1_000)(one(), Job(b"1", b"ab", "t", b"{}"))[3] == most

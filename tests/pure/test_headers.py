@@ -1,13 +1,16 @@
 """Jobs as requests: what a tenant gave is there, what it did not give is not, and what is shared is shared."""
 
+import math
 from typing import Any
 
 import pytest
 
 from engine.apns.headers import ProfileBook, requests
+from engine.apns.identity import Badge, ClientCertificate
 from engine.http2.request_writer import Request
 from shards.job import Job
 
+BADGE = Badge(((b"authorization", b"bearer a.b.c"),), 0.0)
 ID = b"01890a5d-ac96-774b-bcce-b302099a8057"
 
 
@@ -18,7 +21,7 @@ def job(**fields: Any) -> Job:
 
 
 def request_of(job_of_it: Job, book: ProfileBook | None = None) -> Request:
-    [made] = requests([(job_of_it, "run")], book or ProfileBook(b"localhost:2197", b"a.b.c"))
+    [made] = requests([(job_of_it, "run")], book or ProfileBook(b"localhost:2197", BADGE))
     return Request(*made)
 
 
@@ -66,6 +69,15 @@ def test_what_is_absent_stays_absent_and_zero_stays_zero(
     assert headers_of(request_of(job(**fields))).get(header) == value
 
 
+def test_a_push_under_a_certificate_says_nothing_of_who_sends_it_and_its_book_wears_out_never() -> None:
+    certificate = ClientCertificate(b"-----BEGIN PRIVATE KEY-----", "TEAM000001", "push", "0123456789abcdef")
+    book = ProfileBook(b"localhost", certificate.badge(1_700_000_000.0))
+    made = headers_of(request_of(job(), book))
+    assert b"authorization" not in made and made[b"apns-topic"] == b"com.example.app"
+    assert book.until_s == math.inf
+    assert repr(certificate) == "<ClientCertificate team TEAM000001 push 0123456789abcdef>"
+
+
 def test_expiration_and_collapse_id_go_together() -> None:
     assert request_of(job(expiration=0, collapse_id=b"x")).extra == (
         (b"apns-expiration", b"0"),
@@ -81,7 +93,7 @@ def test_pseudo_header_fields_come_first() -> None:
 
 
 def test_pushes_that_share_their_headers_share_one_profile() -> None:
-    book = ProfileBook(b"localhost", b"a.b.c")
+    book = ProfileBook(b"localhost", BADGE)
     one = request_of(job(), book).profile
     other = request_of(job(device_token=b"cd", id=b"other", expiration=0, collapse_id=b"x"), book).profile
     # the same object: it is looked up by identity
@@ -91,7 +103,7 @@ def test_pushes_that_share_their_headers_share_one_profile() -> None:
 
 @pytest.mark.parametrize("fields", [{"topic": "com.example.b"}, {"push_type": "voip"}, {"priority": 5}])
 def test_each_topic_push_type_and_priority_has_a_profile_of_its_own(fields: dict[str, Any]) -> None:
-    book = ProfileBook(b"localhost", b"a.b.c")
+    book = ProfileBook(b"localhost", BADGE)
     assert request_of(job(), book).profile is not request_of(job(**fields), book).profile
     assert len(book.profiles) == 2
 
@@ -104,7 +116,7 @@ def test_requests_are_made_only_as_they_are_asked_for_and_carry_their_job_along(
             drawn.append(number)
             yield job(id=b"%d" % number), "run"
 
-    made = requests(held(), ProfileBook(b"localhost", b"a.b.c"))
+    made = requests(held(), ProfileBook(b"localhost", BADGE))
     tag, *_ = next(made)
     assert drawn == [0]
     assert (tag[0].id, tag[1]) == (b"0", "run")

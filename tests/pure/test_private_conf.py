@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from shards.private_binary import Version
-from shards.private_conf import config_text, quoted
-from shards.private_errors import unusable
+from shards.private_redis.binary import Version
+from shards.private_redis.conf import config_text, quoted
+from shards.private_redis.errors import unusable
 
 
 def test_a_value_is_quoted_as_redis_reads_it() -> None:

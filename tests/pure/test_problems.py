@@ -9,7 +9,7 @@ from ingest.options import IngestOptions
 from ingest.problems import KINDS, Code, Flaw, Problem, Refusal, problem, status_of
 from shards.options import OptionError
 
-STATUSES = {400, 401, 404, 405, 413, 415, 422, 500, 503}
+STATUSES = {400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 500, 503}
 OPTIONS = IngestOptions(redis_url="redis://localhost")
 
 
@@ -19,12 +19,29 @@ def test_every_code_has_a_status_a_title_and_a_place_in_the_documentation(code: 
     assert kind.status in STATUSES
     assert kind.title and not kind.title.endswith(".")
     assert f'id="{code}"' in problems_page()
+    address = problem(Refusal(code, "x")).type
+    assert f'id="{address.removeprefix("/docs/problems#")}"' in problems_page()
     assert status_of(Refusal(code, "x")) == kind.status
 
 
 def test_only_what_has_no_effect_may_be_retried() -> None:
     retryable = {code for code, kind in KINDS.items() if kind.retryable}
-    assert retryable == {Code.STORE_UNAVAILABLE, Code.STORE_REFUSED, Code.TOO_BUSY}
+    assert retryable == {
+        Code.STORE_UNAVAILABLE,
+        Code.STORE_REFUSED,
+        Code.TOO_BUSY,
+        Code.QUEUE_FULL,
+        Code.RATE_LIMITED,
+        Code.BODY_TOO_SLOW,
+    }
+
+
+def test_what_the_draft_about_rate_limits_names_has_its_name() -> None:
+    over = msgspec.to_builtins(problem(Refusal(Code.RATE_LIMITED, "x")))
+    assert (over["type"], over["code"]) == ("/docs/problems#quota-exceeded", "rate-limited")
+    assert over["violated-policies"] == ("tenant",)
+    assert problem(Refusal(Code.TOO_BUSY, "x")).type == "/docs/problems#temporary-reduced-capacity"
+    assert "violated-policies" not in msgspec.to_builtins(problem(Refusal(Code.QUEUE_FULL, "x")))
 
 
 def test_a_document_has_the_members_of_rfc_9457_and_ours() -> None:
@@ -63,9 +80,24 @@ def test_every_reference_in_the_description_leads_somewhere() -> None:
 
 def test_the_documentation_needs_nothing_from_elsewhere() -> None:
     page = api_page(describe(OPTIONS, "1.0"))
-    for path in ("/v1/push", "/v1/push/batch", "/readyz"):
+    for path in ("/v1/push", "/v1/push/batch", "/v1/tenant", "/readyz"):
         assert path in page
     assert "http://" not in page and "https://" not in page and "<script" not in page
+
+
+def test_a_status_names_its_codes_and_its_headers() -> None:
+    operations = describe(OPTIONS, "1.0")["paths"]
+    for path in ("/v1/push", "/v1/push/batch"):
+        responses = operations[path]["post"]["responses"]
+        assert set(responses["202"]["headers"]) == {"RateLimit-Policy", "RateLimit"}
+        assert set(responses["429"]["headers"]) == {"Retry-After", "RateLimit-Policy", "RateLimit"}
+        assert "Retry-After" in responses["503"]["headers"]
+        text = " ".join(response["description"] for response in responses.values())
+        for code in ("key-over", "scope-missing", "tenant-disabled", "no-credential"):
+            assert code in text
+        for code in ("rate-limited", "queue-full", "body-too-slow"):
+            assert code in text
+    assert set(operations["/v1/tenant"]["get"]["responses"]) == {"200", "401", "403", "503"}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +109,10 @@ def test_the_documentation_needs_nothing_from_elsewhere() -> None:
         ("batch_items_most", 0),
         ("waiting_jobs_most", 10),
         ("waiting_bytes_most", 1024),
+        ("queue_most_tenant", 0),
+        ("queue_most_shard", 0),
         ("retry_after_s", 0),
+        ("body_s", 0),
         ("grace_s", -1),
     ],
 )

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from loadtest.simulator.bearer import Bearer, Bearers
 from loadtest.simulator.binding import Binding
 from loadtest.simulator.judge import Request, Verdict, apns_id, judge
+from loadtest.simulator.push_authority import PushCertificate
 from loadtest.simulator.registry import Device, Registry, Team
 from loadtest.simulator.vocabulary import STATUS, TOPIC_SUFFIX
 
@@ -288,3 +289,47 @@ def test_the_answers_id_is_the_callers_or_a_new_one() -> None:
     assert apns_id({b"apns-id": ID.upper().encode()}, made) == ID.upper()
     assert apns_id({b"apns-id": b"42"}, made) == "NEW"
     assert apns_id({}, made) == "NEW"
+
+
+def holding(*topics: bytes, environments: frozenset[str] = frozenset({"production"})) -> Binding:
+    """The binding of a connection that has shown a certificate for these topics."""
+    return Binding(PushCertificate("TEAM000009", frozenset(topics), environments))
+
+
+@pytest.mark.parametrize("authorization", [b"-", b"bearer nonsense", None])
+def test_a_certificate_speaks_for_its_team_and_no_token_is_looked_at(
+    court: Court, authorization: bytes | None
+) -> None:
+    court.binding = holding(TOPIC.encode())
+    assert court.judge(authorization=authorization).status == 200
+    assert court.binding.team_id == "TEAM000009"
+
+
+def test_a_certificate_of_the_other_environment_is_refused(court: Court) -> None:
+    court.binding = holding(TOPIC.encode(), environments=frozenset({"sandbox"}))
+    verdict = court.judge(authorization=b"-")
+    assert (verdict.status, verdict.reason) == (403, "BadCertificateEnvironment")
+
+
+@pytest.mark.parametrize(
+    ("topics", "named", "reason"),
+    [
+        ([b"com.example.app"], None, ""),
+        ([b"com.example.app"], b"com.example.app", ""),
+        ([b"com.example.app"], b"com.example.app.voip", "TopicDisallowed"),
+        ([b"com.example.app"], b"com.example.other", "TopicDisallowed"),
+        ([b"com.example.app", b"com.example.app.voip"], None, "MissingTopic"),
+        ([b"com.example.app", b"com.example.app.voip"], b"com.example.app.voip", ""),
+    ],
+)
+def test_a_certificate_is_good_for_its_own_topics_and_stands_in_for_the_only_one(
+    court: Court, topics: list[bytes], named: bytes | None, reason: str
+) -> None:
+    court.binding = holding(*topics)
+    assert court.judge(authorization=b"-", apns_topic=named).reason == reason
+
+
+def test_with_a_certificate_the_fate_of_a_device_is_that_of_the_topic_that_is_meant(court: Court) -> None:
+    court.binding = holding(TOPIC.encode())
+    court.registry.tell(Device(token=TOKEN, fate="other_app", topics=(TOPIC,)))
+    assert court.judge(authorization=b"-", apns_topic=None).status == 200

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from loadtest.simulator.actions import Answer, Judge, Silence
-from loadtest.simulator.ledger import NO_ANSWER, Ledger
+from loadtest.simulator.ledger import NO_ANSWER, Ledger, Sighting
 from loadtest.simulator.script import Facts, Match, Rule, Script, decode_rules
 
 
@@ -149,13 +149,19 @@ def test_the_ledger_keeps_no_device_token() -> None:
     assert attempt.device_hash not in "ab" * 32
 
 
+def sighting(team: int, fingerprint: bytes) -> Sighting:
+    return Sighting(
+        at_s=1.0, team=f"TEAM00000{team}", key_id=f"KEY000000{team}", fingerprint=fingerprint, issued_at_s=0
+    )
+
+
 def test_the_ledger_names_teams_per_connection_and_bearers_per_key() -> None:
     ledger = Ledger()
     ledger.opened()
-    ledger.seen(1, "TEAM000001", "KEY0000001", b"a")
-    ledger.seen(1, "TEAM000001", "KEY0000001", b"b")
-    ledger.seen(2, "TEAM000001", "KEY0000001", b"a")
-    ledger.seen(2, "TEAM000002", "KEY0000002", b"c")
+    first, second, third = sighting(1, b"a"), sighting(1, b"b"), sighting(2, b"c")
+    for connection, token in ((1, first), (1, second), (2, first), (2, third)):
+        ledger.seen(connection, token)
+    assert ledger.sightings() == {1: (first, second), 2: (first, third)}
     assert ledger.teams(2) == {"TEAM000001", "TEAM000002"}
     assert ledger.summary()["teams_per_connection_max"] == 2
     assert ledger.summary()["bearers_per_key"] == {"KEY0000001": 2, "KEY0000002": 1}

@@ -44,7 +44,7 @@ WALLS = [
     ),
     Wall(
         "the pure is pure",
-        r"(engine\.(http2|apns|policy)|ingest\.admission|shards\.placement)(\.|$)",
+        r"(engine\.(http2|apns|policy)|ingest\.(admission|rate)|shards\.placement)(\.|$)",
         (*CLOCKS_AND_CHANCE, *IO),
         through=True,
     ),
@@ -142,6 +142,7 @@ def test_the_wall_stands(wall: Wall) -> None:
         (4, "engine.policy.retry", "from time import monotonic"),
         (4, "engine.apns.bearer", "import secrets"),
         (4, "ingest.admission", "import redis.asyncio"),
+        (4, "ingest.rate", "import time"),
         (4, "shards.placement", "from random import choice"),
         (4, "engine.policy.routing", "from ..link import pool"),
         (4, "engine.policy.routing", "from . import clocked"),

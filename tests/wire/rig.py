@@ -14,9 +14,12 @@ from typing import Any
 
 import uvloop
 
-from engine.apns.bearer import Bearer, load_p8
+from engine.apns.bearer import Bearer
 from engine.apns.headers import Held, ProfileBook
-from engine.link.dial import Endpoint, dial, endpoint, tls_context
+from engine.apns.identity import Identity
+from engine.link.contexts import Contexts, tls_context
+from engine.link.credentials import Identities
+from engine.link.dial import Endpoint, dial, endpoint
 from engine.link.host import Host
 from engine.link.link import Link, Outcomes
 from engine.link.pool import Pool, PoolKey
@@ -24,10 +27,13 @@ from engine.policy.links import LinkOptions
 from engine.policy.retry import RetryOptions
 from engine.worker.fates import Fates
 from engine.worker.hand import Claim, Hand, HeldRun
+from loadtest.simulator.push_authority import Issued
 from loadtest.simulator.server import Simulator, SimulatorOptions, Team
-from loadtest.teams import MadeUpTeam, make_team
+from loadtest.teams import MadeUpTeam, certificate_of, issue, make_team
 from shards.job import Job, decode_job, new_ids
+from shards.key_files import load_p8
 from shards.queue import Holding
+from shards.vault import Vault
 
 WAIT_S = 10.0
 PAYLOAD = b'{"aps":{"alert":"hello"}}'
@@ -107,7 +113,7 @@ class Rig:
         self.teams = [make_team(number) for number in range(teams)]
         self.finished: list[Claim] = []
         self.hand = Hand(1_000_000, self.finished.append)
-        self.fates = Fates(self.hand, RetryOptions(), lambda: None, wall=self.wall)
+        self.fates = Fates(self.hand, RetryOptions(), lambda: None, wall=self.wall, clock=self.clock)
         self.pools: list[Pool] = []
         self.answer_deadline_s = 30.0
         self._stack = AsyncExitStack()
@@ -139,25 +145,39 @@ class Rig:
     def context(self) -> ssl.SSLContext:
         return tls_context(self.simulator.ca_file)
 
+    @property
+    def contexts(self) -> Contexts:
+        return Contexts(self.simulator.ca_file)
+
     def bearer(self, team: int = 0) -> Bearer:
         made = self.teams[team]
         return Bearer(load_p8(made.private_key_pem), made.team_id, made.key_id)
 
+    def certificate(self, team: int = 0, issued: Issued | None = None, **fields: Any) -> Identity:
+        """What a link shows that has a certificate of that team's, as a worker finds it in the store."""
+        made, vault = self.teams[team], Vault(bytes(32))
+        issued = issued or issue(made, self.simulator.push_authority, **fields)
+        return Identities(vault).of(made.tenant, certificate_of(made, issued, vault))
+
     def host(self, at: Endpoint | None = None, **options: Any) -> Host:
         """What several pools share, with a clock that a test may put forward."""
-        return Host(at or self.at, self.context, LinkOptions(**options), clock=self.clock)
+        return Host(at or self.at, self.contexts, LinkOptions(**options), clock=self.clock)
 
     def pool(
-        self, team: int = 0, at: Endpoint | None = None, host: Host | None = None, **options: Any
+        self,
+        team: int = 0,
+        at: Endpoint | None = None,
+        host: Host | None = None,
+        identity: Identity | None = None,
+        **options: Any,
     ) -> Pool:
-        """A pool that is tended every 10 ms, as a worker does twice a second."""
-        bearer = self.bearer(team)
-        made = self.teams[team]
+        """A pool that is tended every 10 ms, as a worker does twice a second; without an identity the team's bearer."""
+        identity = identity or self.bearer(team)
         link_options = LinkOptions(**{"apart_s": 0.02, "full_s": 0.02, "redial_first_s": 0.05, **options})
         pool = Pool(
-            PoolKey("production", made.team_id, made.key_id, bearer.fingerprint),
-            host or Host(at or self.at, self.context, link_options, clock=self.clock),
-            bearer,
+            PoolKey("production", identity.team_id, identity.key_id, identity.fingerprint),
+            host or Host(at or self.at, self.contexts, link_options, clock=self.clock),
+            identity,
             self.fates,
             link_options,
             clock=self.clock,
@@ -175,7 +195,7 @@ class Rig:
     def held(self, number: int, team: int = 0, **fields: Any) -> tuple[Claim, list[Held]]:
         """A claim of so many jobs, taken in hand."""
         claim = Claim(Holding(0, "1.a"), f"1.a:{next(_numbers)}", number)
-        self.hand.take(claim)
+        self.hand.take(claim, [(f"tenant-{team}", number)])
         run = HeldRun(claim, "high", f"tenant-{team}")
         return claim, [(job(self.teams[team], **fields), run) for _ in range(number)]
 
@@ -196,7 +216,7 @@ class Rig:
     def push_again(self, pool: Pool, claim: Claim) -> tuple[Claim, list[str]]:
         """What a claim put off comes again, as the shard would bring it when it is due."""
         again = Claim(Holding(0, 1), f"1:{next(_numbers)}", len(claim.retries))
-        self.hand.take(again)
+        self.hand.take(again, [("tenant-0", len(claim.retries))])
         run = HeldRun(again, "high", "tenant-0")
         held: list[Held] = [(decode_job(retry.job), run) for retry in claim.retries]
         pool.add(held)
@@ -207,8 +227,8 @@ class Rig:
         """A link of its own, without a pool."""
 
         def make() -> Link:
-            token, issued_s = self.bearer(team).token(self.wall())
-            return Link(watcher, ProfileBook(self.at.authority, token), issued_s, self.clock)
+            book = ProfileBook(self.at.authority, self.bearer(team).badge(self.wall()))
+            return Link(watcher, book, self.clock)
 
         link = await dial(self.at, self.context, make, lambda addresses: 0, WAIT_S)
         self._stack.callback(link.abort)

@@ -10,7 +10,9 @@ import pytest
 from rig import Rig, Watcher, run, until
 
 from engine.apns.headers import ProfileBook
-from engine.link.dial import Endpoint, dial, endpoint, tls_context
+from engine.apns.identity import Badge
+from engine.link.contexts import tls_context
+from engine.link.dial import Endpoint, dial, endpoint
 from engine.link.errors import DialError
 from engine.link.link import Link
 from loadtest.simulator.authority import Authority, ensure_authority
@@ -19,6 +21,8 @@ EMPTY_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 GOAWAY = b'\0\0\x2f\7\0\0\0\0\0\0\0\0\0\0\0\0\0{"reason":"BadCertificateEnvironment"}'.replace(
     b"\x2f", bytes([8 + len('{"reason":"BadCertificateEnvironment"}')])
 )
+
+BOOK = ProfileBook(b"localhost", Badge(((b"authorization", b"bearer a.b.c"),), 0.0))
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -90,7 +94,7 @@ async def refused_dial(at: Endpoint, ca_file: Path, deadline_s: float) -> DialEr
     made: list[Link] = []
 
     def make() -> Link:
-        made.append(Link(watcher, ProfileBook(b"localhost", b"a.b.c"), 0, asyncio.get_running_loop().time))
+        made.append(Link(watcher, BOOK, asyncio.get_running_loop().time))
         return made[-1]
 
     with pytest.raises(DialError) as refused:
@@ -204,9 +208,7 @@ def test_a_dial_that_is_cancelled_as_the_settings_come_leaves_no_connection_behi
                     dialling.cancel()
 
         def make() -> Link:
-            made.append(
-                Sudden(Watcher(), ProfileBook(b"localhost", b"a.b.c"), 0, asyncio.get_running_loop().time)
-            )
+            made.append(Sudden(Watcher(), BOOK, asyncio.get_running_loop().time))
             return made[-1]
 
         async with raw_server(tls(authority, "h2"), saying(EMPTY_SETTINGS)) as raw:

@@ -36,8 +36,8 @@ class Ends(Watcher):
 
 
 def maker(rig: Rig, host: Host) -> Any:
-    book = ProfileBook(rig.at.authority, rig.bearer().token(rig.wall())[0])
-    return lambda: Link(Ends(host), book, int(rig.wall()), rig.clock)
+    book = ProfileBook(rig.at.authority, rig.bearer().badge(rig.wall()))
+    return lambda: Link(Ends(host), book, rig.clock)
 
 
 def test_links_are_spread_over_all_addresses_and_the_one_that_was_left_is_next() -> None:
@@ -45,7 +45,7 @@ def test_links_are_spread_over_all_addresses_and_the_one_that_was_left_is_next()
         async with Rig(host="0.0.0.0") as rig:
             resolve_to("127.0.0.1", "127.0.0.2", "127.0.0.3")
             host = rig.host()
-            links = [await host.dial(maker(rig, host)) for _ in range(6)]
+            links = [await host.dial(maker(rig, host), rig.bearer()) for _ in range(6)]
             addresses = [link.address for link in links]
             assert {address: addresses.count(address) for address in addresses} == {
                 "127.0.0.1": 2,
@@ -55,7 +55,7 @@ def test_links_are_spread_over_all_addresses_and_the_one_that_was_left_is_next()
             gone = links[3]
             gone.abort()
             await until(lambda: f"'{gone.address}': 1" in repr(host), lambda: host)
-            links.append(await host.dial(maker(rig, host)))
+            links.append(await host.dial(maker(rig, host), rig.bearer()))
             assert links[-1].address == gone.address
             for link in links:
                 link.abort()
@@ -71,14 +71,14 @@ def test_an_address_that_fails_is_passed_over_for_others_until_a_while_has_gone_
             host = rig.host(shun_s=60.0, redial_first_s=0.0)
             resolve_to("127.0.0.2")
             with pytest.raises(DialError) as failed:
-                await host.dial(maker(rig, host))
+                await host.dial(maker(rig, host), rig.bearer())
             assert failed.value.address == "127.0.0.2" and host.down
             resolve_to("127.0.0.2", "127.0.0.1")
-            links = [await host.dial(maker(rig, host)) for _ in range(3)]
+            links = [await host.dial(maker(rig, host), rig.bearer()) for _ in range(3)]
             assert [link.address for link in links] == ["127.0.0.1"] * 3 and not host.down
             rig.clock.ahead_s += 61.0
             with pytest.raises(DialError):
-                await host.dial(maker(rig, host))
+                await host.dial(maker(rig, host), rig.bearer())
             for link in links:
                 link.abort()
 
@@ -92,14 +92,14 @@ def test_while_a_host_is_down_one_dial_at_a_time_is_allowed_and_none_before_the_
             assert [host.take_turn() for _ in range(3)] == [True] * 3
             await rig.simulator.accept("refuse")
             with pytest.raises(DialError):
-                await host.dial(maker(rig, host))
+                await host.dial(maker(rig, host), rig.bearer())
             for _ in range(3):
                 host.give_turn_back()
             assert not host.take_turn()
             rig.clock.ahead_s += 10.1
             assert [host.take_turn() for _ in range(3)] == [True, False, False]
             await rig.simulator.accept("serve")
-            link = await host.dial(maker(rig, host))
+            link = await host.dial(maker(rig, host), rig.bearer())
             assert host.take_turn()
             link.abort()
 

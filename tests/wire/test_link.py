@@ -306,8 +306,7 @@ def test_a_new_token_starts_the_header_table_over_so_that_old_ones_take_no_place
             before = repr(encoder)
             for _ in range(3):
                 rig.wall.ahead_s += 3000.0
-                token, issued_s = rig.bearer().token(rig.wall())
-                link.wear(ProfileBook(rig.at.authority, token), issued_s)
+                link.wear(ProfileBook(rig.at.authority, rig.bearer().badge(rig.wall())))
                 _, held = rig.held(2)
                 watcher.accepted.clear()
                 link.send(held, 2)

@@ -1,14 +1,17 @@
 """The recording sink: it knows each accepted push, reads the ids of our client and refuses to guess at others'."""
 
 import asyncio
+import socket
 import uuid
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from codec_client import CodecClient
 from push_client import PAYLOAD, PushClient
 
 from engine.apns.headers import ProfileBook, requests
+from engine.apns.identity import Badge
 from engine.http2.request_writer import Request
 from loadtest.sink.recorder import COMPARED, Faults, pieces
 from loadtest.sink.recording import RecordingSink
@@ -35,7 +38,7 @@ async def push(port: int, ca_file: Path, pushed: list[Job]) -> Counter[object]:
 
 
 def _as_requests(pushed: list[Job]) -> list[Request]:
-    rows = requests([(job, None) for job in pushed], ProfileBook(b"localhost", b"a.b.c"))
+    rows = requests([(job, None) for job in pushed], ProfileBook(b"localhost", Badge((), 0.0)))
     return [Request(held[0].id, *rest) for held, *rest in rows]  # type: ignore[call-arg]
 
 
@@ -116,3 +119,48 @@ def test_a_relay_passes_on_late_and_a_cut_resets_both_sides(tmp_path: Path) -> N
 
     with RecordingSink(tmp_path) as sink, Relay(sink.port, 1000 * rtt_s) as relay:
         asyncio.run(scenario(relay, sink))
+
+
+def test_a_relay_that_is_held_carries_nothing_and_what_it_held_arrives_at_the_release(tmp_path: Path) -> None:
+    rtt_s = 0.2
+
+    async def scenario(relay: Relay, sink: RecordingSink) -> None:
+        async with (
+            await PushClient.connect(relay.port, sink.ca_file) as early,
+            await PushClient.connect(sink.port, sink.ca_file) as beside,
+        ):
+            assert (await early.push(authorization="bearer a.b.c")).status == 200
+            streams = [early.open(authorization="bearer a.b.c")]
+            early.flush()
+            # the relay has read it by then, and lets it wait for its half of the round trip
+            assert (await beside.push(authorization="bearer a.b.c")).status == 200
+            assert relay.hold() == 1
+            streams.append(early.open(authorization="bearer a.b.c"))
+            early.flush()
+            connecting = asyncio.create_task(PushClient.connect(relay.port, sink.ca_file))
+            # all the while the sink answers whoever reaches it
+            for _ in range(100):
+                assert (await beside.push(authorization="bearer a.b.c")).status == 200
+            assert not early.answers.keys() & streams and not connecting.done()
+            relay.release()
+            await early.until(lambda: early.answers.keys() >= set(streams))
+            async with await connecting as late:
+                assert (await late.push(authorization="bearer a.b.c")).status == 200
+            assert relay.hold() == 2
+
+    with RecordingSink(tmp_path) as sink, Relay(sink.port, 1000 * rtt_s) as relay:
+        asyncio.run(scenario(relay, sink))
+
+
+def test_a_relay_that_is_held_reads_nothing_so_that_full_buffers_stop_whoever_sends(tmp_path: Path) -> None:
+    with (
+        RecordingSink(tmp_path) as sink,
+        Relay(sink.port, 1.0) as relay,
+        socket.create_connection(("127.0.0.1", relay.port)) as wire,
+    ):
+        while relay.hold() == 0:
+            relay.release()
+        wire.settimeout(1.0)
+        with pytest.raises(TimeoutError):
+            for _ in range(256):
+                wire.sendall(bytes(2**20))

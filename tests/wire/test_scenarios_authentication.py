@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from rig import Rig, retried, run, until
 
-from engine.apns.bearer import GRID_S, Bearer, load_p8
+from engine.apns.bearer import GRID_S, Bearer
+from shards.key_files import load_p8
 
 HOURS_S = 3600.0
 
@@ -167,13 +168,16 @@ def test_s13_a_revoked_key_rests_without_a_storm_of_connections_and_others_go_on
 
 MINT = """
 import sys
-from engine.apns.bearer import Bearer, load_p8
+from engine.apns.bearer import Bearer
+from shards.key_files import load_p8
 pem, team, key, now = sys.argv[1:]
 print(Bearer(load_p8(pem.encode()), team, key).token(float(now))[0].decode())
 """
 
 
 def test_t11_many_links_and_processes_of_one_team_show_apns_one_token() -> None:
+    """A token of its own for each connection is more than Apple lets a team have: TooManyProviderTokenUpdates."""
+
     async def scenario() -> None:
         async with Rig() as rig:
             # at one end of a quarter of the grid and near the other

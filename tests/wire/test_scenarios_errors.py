@@ -2,10 +2,15 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
-from rig import Rig, retried, run, until
+from rig import Rig, job, retried, run, until
+from test_feeder import Store, feeding
 
-from shards.job import decode_job
+from loadtest.simulator.scenarios import SCENARIOS, narrowed
+from shards.job import Job, decode_job
+from shards.queue import Retry, Settlement
 
 
 def test_s26_a_tenant_with_many_bad_tokens_gets_its_good_pushes_through_and_troubles_no_other() -> None:
@@ -27,9 +32,35 @@ def test_s26_a_tenant_with_many_bad_tokens_gets_its_good_pushes_through_and_trou
             assert {burial.reason for burial in dead} == {"BadDeviceToken"}
             buried = {decode_job(burial.job).id.decode() for burial in dead}
             assert 60 < len(buried) == len(dead) < 140
+            # a third is no reason to doubt the tokens themselves, so they are dropped
+            assert sum(bool(burial.token) for burial in dead) > len(dead) / 2 and not rig.fates.trickles()
             assert rig.times_accepted([push for push in pushed if push not in buried]) == {1}
             # one for the neighbour, and one more for each hundred pushes that the tenant's links carried
             assert rig.simulator.ledger.connections_opened <= 8
+
+    run(scenario)
+
+
+def test_s26_a_tenant_whose_tokens_are_nearly_all_bad_is_slowed_down_and_loses_none_of_them() -> None:
+    async def scenario() -> None:
+        async with Rig(teams=2, seed=7) as rig:
+            host = rig.host()
+            pool = await rig.warm_pool(host=host, redial_first_s=0.02)
+            other = await rig.warm_pool(1, host=host)
+            *ends_links, _ = narrowed(SCENARIOS["S26"].rules, team=rig.teams[0].team_id)
+            nearly_all = {"team": rig.teams[0].team_id, "share": 0.95}
+            answer = {"do": "answer", "reason": "BadDeviceToken"}
+            rig.simulator.script([*ends_links, {"match": nearly_all, "then": [answer]}])
+            claim, _ = rig.push(pool, 2_000)
+            neighbour, sent = rig.push(other, 100, 1)
+            await until(lambda: claim.left == 0 and neighbour.left == 0, lambda: pool)
+            assert rig.times_tried(sent) == {1} and not neighbour.burials
+            # what was under way when it became clear; the rest has gone back
+            assert rig.fates.trickles().keys() == {"tenant-0"}
+            assert 50 <= len(claim.burials) <= 1_100
+            assert len(retried(claim)) >= 900
+            assert sum(bool(burial.token) for burial in claim.burials) <= 10
+            assert rig.simulator.ledger.connections_opened <= 5
 
     run(scenario)
 
@@ -63,6 +94,52 @@ def test_s28_too_many_requests_for_a_device_delay_that_device_only() -> None:
             assert rig.simulator.ledger.connections_opened == 1
 
     run(scenario)
+
+
+def test_s28_until_the_refused_push_is_due_others_for_its_device_wait_and_lose_no_attempt() -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            await rig.simulator.play("S28")
+            busy = [job(rig.teams[0], device_token=b"dead01") for _ in range(6)]
+            plain = [job(rig.teams[0]) for _ in range(50)]
+            store = Kept({0: [[busy[0]]]})
+            async with feeding(rig, store, 1) as (feeder, *_):
+                await until(lambda: store.retries, lambda: feeder)
+                [refused] = store.retries
+                store.stock[0] = [[*busy[1:], *plain]]
+                feeder.wake()
+                await until(lambda: len(store.retries) == 6, lambda: feeder)
+                await until(lambda: rig.times_accepted(named(plain)) == {1}, lambda: feeder)
+                assert rig.times_tried(named(busy[:1])) == {1} and rig.times_tried(named(busy[1:])) == {0}
+                waiting = [decode_job(retry.job) for retry in store.retries[1:]]
+                assert {each.id for each in waiting} == {each.id for each in busy[1:]}
+                assert {each.attempts for each in waiting} == {0}
+                assert min(retry.due_ms for retry in store.retries[1:]) >= refused.due_ms - 1
+                # when the device has cooled down, they are sent
+                rig.simulator.script([])
+                rig.wall.ahead_s += 600
+                store.stock[0] = [busy]
+                feeder.wake()
+                await until(lambda: rig.times_accepted(named(busy)) == {1}, lambda: feeder)
+                assert not rig.fates.cooling
+
+    run(scenario)
+
+
+class Kept(Store):
+    """Keeps the jobs that are to be tried again."""
+
+    def __init__(self, stock: dict[int, list[Any]]) -> None:
+        super().__init__(stock)
+        self.retries: list[Retry] = []
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Any]:
+        self.retries += [retry for settlement in settlements for retry in settlement.retries]
+        return await super().settle(settlements)
+
+
+def named(jobs: list[Job]) -> list[str]:
+    return [each.id.decode() for each in jobs]
 
 
 def test_s29_while_everything_is_unavailable_little_is_tried_and_little_is_held() -> None:
@@ -154,6 +231,8 @@ def test_s36_an_answer_belongs_to_its_stream_whatever_apns_id_it_bears() -> None
 
 
 def test_t5_an_expiration_that_was_not_given_is_not_sent_and_zero_is_sent_as_zero() -> None:
+    """No expiration lets Apple store the push; 0 forbids it. Who takes one for the other breaks either wish."""
+
     async def scenario() -> None:
         async with Rig() as rig:
             pool = await rig.warm_pool()

@@ -13,6 +13,8 @@ def connections(rig: Rig, pushed: list[str]) -> list[list[int]]:
 
 
 def test_s14_t7_what_a_goaway_disowns_is_sent_once_more_elsewhere_and_the_rest_is_awaited() -> None:
+    """Who takes GOAWAY for the end sends what was accepted again; who ignores its last id loses what is above."""
+
     async def scenario() -> None:
         async with Rig(rtt_s=0.01) as rig:
             pool = await rig.warm_pool()
@@ -85,6 +87,8 @@ def test_s17_a_fatal_goaway_at_connect_makes_no_reconnect_loop_and_its_reason_is
 
 
 def test_s18_t13_pushes_without_an_answer_are_tried_again_under_the_same_apns_id() -> None:
+    """An id that is new with each attempt hides from everybody that the push was sent twice."""
+
     async def scenario() -> None:
         async with Rig() as rig:
             pool = await rig.warm_pool()
@@ -127,6 +131,8 @@ def test_s19_what_waits_behind_the_stream_limit_of_a_dying_connection_is_sent_on
 def test_t6_a_reset_stream_never_hangs_and_only_a_refused_one_is_sent_again_at_once(
     code: str, sent_again_at_once: bool
 ) -> None:
+    """A client that does not hear RST_STREAM waits for an answer that can't come any more."""
+
     async def scenario() -> None:
         async with Rig() as rig:
             pool = await rig.warm_pool()

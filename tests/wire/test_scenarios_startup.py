@@ -104,6 +104,8 @@ def test_s6_as_many_pushes_are_under_way_as_apns_allows_and_no_fewer() -> None:
 
 @pytest.mark.parametrize("rtt_s", [0.0, 0.02])
 def test_t8_the_stream_limit_is_followed_down_to_one_and_up_again(rtt_s: float) -> None:
+    """Who follows SETTINGS only once sends what is refused, or stays at one stream for good."""
+
     async def scenario() -> None:
         async with Rig(rtt_s=rtt_s) as rig:
             pool = await rig.warm_pool()

@@ -1,0 +1,90 @@
+"""One real admin process, and a client that asks it as curl would."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+from ingest_process import TIMEOUT_S, Response, read_response, request
+
+from engine.admin.options import AdminOptions
+from shards.listening import listen
+
+TOKEN = "clarion-admin_" + "t" * 43
+MASTER_KEY = bytes(range(32))
+_PROGRAM = """
+import json, logging, socket, sys
+from engine.admin.options import AdminOptions
+from engine.admin.serve import serve
+from engine.admin.token import AdminToken
+from shards.vault import Vault
+fd, lifeline, options, token, master_key = json.loads(sys.argv[1])
+logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+sys.exit(serve(
+    AdminOptions(**options), socket.socket(fileno=fd), AdminToken(token, "admin.token"),
+    Vault(bytes.fromhex(master_key)), pulse=lambda: None, lifeline=lifeline,
+))
+"""
+
+
+class AdminProcess:
+    """Started when made. ``lifeline`` is our end of the pipe whose end makes it stop."""
+
+    def __init__(self, redis_url: str, **options: Any) -> None:
+        chosen = {"redis_url": redis_url, "bind_host": "127.0.0.1", "bind_port": 0, **options}
+        listener = listen(AdminOptions(**chosen))
+        self.address: tuple[str, int] = listener.getsockname()
+        self._log: str | None = None
+        theirs, self.lifeline = os.pipe()
+        arguments = json.dumps([listener.fileno(), theirs, chosen, TOKEN, MASTER_KEY.hex()])
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", _PROGRAM, arguments],
+            pass_fds=(listener.fileno(), theirs),
+            stderr=subprocess.PIPE,
+        )
+        listener.close()
+        os.close(theirs)
+
+    def await_ready(self) -> None:
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while self.ask("GET", "/readyz").status != 200:
+            assert time.monotonic() < deadline_s, "the admin API did not become ready"
+            time.sleep(0.02)
+
+    def ended(self) -> str:
+        """Wait until it has ended, with code 0; returns its log."""
+        if self._log is None:
+            try:
+                _, log = self.process.communicate(timeout=TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                _, log = self.process.communicate()
+            self._log = log.decode()
+        assert self.process.returncode == 0, self._log
+        return self._log
+
+    def end(self) -> str:
+        """Ask it to stop; returns its log. Safe to repeat."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        log = self.ended()
+        if self.lifeline >= 0:
+            os.close(self.lifeline)
+            self.lifeline = -1
+        return log
+
+    def ask(
+        self, method: str, path: str, body: Any = None, *, token: str | None = TOKEN, **headers: str
+    ) -> Response:
+        """One request on a connection of its own. ``body`` is bytes, or is sent as JSON."""
+        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        shown = {} if token is None else {"Authorization": f"Bearer {token}"}
+        plain = {"Content-Type": "application/json", "Connection": "close", **shown}
+        plain |= {name.replace("_", "-"): value for name, value in headers.items()}
+        with socket.create_connection(self.address, timeout=TIMEOUT_S) as connection:
+            connection.sendall(request(method, path, plain, content))
+            return read_response(connection)
