@@ -50,10 +50,7 @@ class AdminProcess:
         os.close(theirs)
 
     def await_ready(self) -> None:
-        deadline_s = time.monotonic() + TIMEOUT_S
-        while self.ask("GET", "/readyz").status != 200:
-            assert time.monotonic() < deadline_s, "the admin API did not become ready"
-            time.sleep(0.02)
+        self.ask_until(200, "GET", "/readyz")
 
     def ended(self) -> str:
         """Wait until it has ended, with code 0; returns its log."""
@@ -88,3 +85,11 @@ class AdminProcess:
         with socket.create_connection(self.address, timeout=TIMEOUT_S) as connection:
             connection.sendall(request(method, path, plain, content))
             return read_response(connection)
+
+    def ask_until(self, status: int, method: str, path: str, **rest: Any) -> Response:
+        """Ask as ``ask`` does, again and again, until it is answered so."""
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while (answer := self.ask(method, path, **rest)).status != status:
+            assert time.monotonic() < deadline_s, f"{method} {path}: still {answer.status}, not {status}"
+            time.sleep(0.02)
+        return answer
