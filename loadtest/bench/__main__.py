@@ -8,10 +8,22 @@ from typing import Annotated, Any, Final
 import orjson
 from cyclopts import App, Parameter
 
-from loadtest.bench import blackhole, chaos, drain, fairness, ingest, isolation, latency, machine, tenants
+from loadtest.bench import (
+    blackhole,
+    chaos,
+    drain,
+    e2e,
+    fairness,
+    ingest,
+    isolation,
+    latency,
+    machine,
+    tenants,
+)
 from loadtest.bench.blackhole import BlackholeOptions
 from loadtest.bench.chaos import ChaosOptions
 from loadtest.bench.drain import DrainOptions
+from loadtest.bench.e2e import E2eOptions
 from loadtest.bench.fairness import FairnessOptions
 from loadtest.bench.isolation import IsolationOptions
 from loadtest.bench.latency import LatencyOptions
@@ -36,6 +48,7 @@ def _report(name: str, json: Path | None, measure: Callable[[], dict[str, Any]])
 
 
 _DRAIN: Final = DrainOptions()
+_E2E: Final = E2eOptions()
 _LATENCY: Final = LatencyOptions()
 _CHAOS: Final = ChaosOptions()
 _BLACKHOLE: Final = BlackholeOptions()
@@ -54,6 +67,12 @@ def _drain(*, options: DrainOptions = _DRAIN, json: JsonFile = None) -> None:
 def _ingest(*, seconds: float = 5.0, json: JsonFile = None) -> None:
     """Take in batches of 500 and single requests, durable in Redis: CPU µs per push."""
     _report("ingest", json, lambda: ingest.run(seconds))
+
+
+@app.command(name="e2e")
+def _e2e(*, options: E2eOptions = _E2E, json: JsonFile = None) -> int:
+    """Push through the API to nginx at a fixed rate: times from the API to the answer, and what each part costs."""
+    return 1 if _report("e2e", json, lambda: e2e.run(options))["failed"] else 0
 
 
 @app.command(name="latency")

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from io import FileIO
-from itertools import cycle
+from itertools import cycle, takewhile
 from pathlib import Path
 from typing import Final, Literal, cast
 
@@ -33,6 +33,8 @@ CONNECT_S: Final = 5.0
 # different requests for each tenant, so that a tenant's devices are spread over its shards
 BODIES: Final = 128
 CONNECTIONS_MOST: Final = 400
+# what is due is looked at so often: a timer for each request would cost more than the request
+TICK_S: Final = 0.001
 
 Kind = Literal["accepted", "refused", "in_doubt", "unsent"]
 
@@ -134,7 +136,6 @@ class _Connection(asyncio.Protocol):
         self._answer = b""
         self._due_s = 0.0
         self._sender = 0
-        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of asyncio.Transport but do not descend from it
@@ -144,8 +145,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._load.open -= 1
         self._load.idle.discard(self)
-        if self._timer is not None:
-            self._end()
+        if self._load.answered(self):
             self._load.note(
                 [Exchange(self._due_s, time.time(), "in_doubt", self._load.batch, sender=self._sender)]
             )
@@ -156,8 +156,12 @@ class _Connection(asyncio.Protocol):
             self._load.give_up(due_s, sender)
             return
         self._due_s, self._sender = due_s, sender
-        self._timer = asyncio.get_running_loop().call_later(ANSWER_S, self._transport.abort)
+        self._load.asked(self)
         self._transport.write(request)
+
+    def abort(self) -> None:
+        """No answer comes."""
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._answer += data
@@ -165,7 +169,7 @@ class _Connection(asyncio.Protocol):
         if not end or len(body) < int(head.partition(b"Content-Length: ")[2].split(b"\r\n", 1)[0]):
             return
         self._answer = b""
-        self._end()
+        self._load.answered(self)
         self._load.note(
             fates(int(head[9:12]), body, self._load.batch, self._due_s, time.time(), self._sender)
         )
@@ -173,12 +177,6 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
         else:
             self._load.idle.add(self)
-
-    def _end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._load.end_one()
 
 
 class _Loader:
@@ -188,10 +186,13 @@ class _Loader:
         self.batch = load.batch
         self.idle: set[_Connection] = set()
         self.open = 0
-        self._over = asyncio.Event()
-        self._under_way = 0
+        # without a fate; those under way with the time until which an answer is waited for, which is in their order
+        self._open_fates = 0
+        self._until_s: dict[_Connection, float] = {}
         self._plan = load
+        self._whose = cycle(turns([sender.weight for sender in load.senders]))
         self._log = FileIO(load.log, "ab")
+        self._notes: list[bytes] = []
         self._opening: set[asyncio.Task[None]] = set()
         self._requests = [
             cycle([_request(sender, load.batch, load.payload_bytes) for _ in range(BODIES)])
@@ -199,37 +200,61 @@ class _Loader:
         ]
 
     def note(self, parts: Sequence[Exchange]) -> None:
+        """For the log, at the end of the tick."""
         for part in parts:
             record = msgspec.msgpack.encode(part)
-            self._log.write(len(record).to_bytes(4) + record)
+            self._notes += (len(record).to_bytes(4), record)
 
-    def end_one(self) -> None:
-        """One batch more has its fate."""
-        self._under_way -= 1
-        if not self._under_way:
-            self._over.set()
+    def asked(self, connection: _Connection) -> None:
+        """A batch has left on it."""
+        self._until_s[connection] = time.monotonic() + ANSWER_S
+
+    def answered(self, connection: _Connection) -> bool:
+        """Whether a batch was under way on it, which has its fate now."""
+        if self._until_s.pop(connection, None) is None:
+            return False
+        self._open_fates -= 1
+        return True
 
     async def run(self) -> None:
         """All batches; returns when each has its fate."""
         plan = self._plan
-        begin_s = time.time()
-        whose = cycle(turns([sender.weight for sender in plan.senders]))
-        batches = self._under_way = int(plan.seconds * plan.per_s / plan.batch)
-        for number in range(batches):
-            due_s = begin_s + number * plan.batch / plan.per_s
-            await asyncio.sleep(max(0.0, due_s - time.time()))
-            sender = next(whose)
-            request = next(self._requests[sender])
-            if self.idle:
-                self.idle.pop().send(request, due_s, sender)
-            elif self.open + len(self._opening) < CONNECTIONS_MOST:
-                task = asyncio.create_task(self._send_anew(request, due_s, sender))
-                self._opening.add(task)
-                task.add_done_callback(self._opening.discard)
-            else:
-                self.give_up(due_s, sender)
-        await self._over.wait()
+        begin_s, every_s = time.time(), plan.batch / plan.per_s
+        batches = self._open_fates = int(plan.seconds / every_s)
+        sent = 0
+        while self._open_fates:
+            due = min(batches, 1 + int((time.time() - begin_s) / every_s))
+            for number in range(sent, due):
+                self._send(begin_s + number * every_s)
+            sent = max(sent, due)
+            self._end_tick()
+            next_s = begin_s + sent * every_s if sent < batches else 0.0
+            await asyncio.sleep(max(TICK_S, next_s - time.time()))
+        self._end_tick()
         self._log.close()
+
+    def _send(self, due_s: float) -> None:
+        sender = next(self._whose)
+        request = next(self._requests[sender])
+        if self.idle:
+            self.idle.pop().send(request, due_s, sender)
+        elif self.open + len(self._opening) < CONNECTIONS_MOST:
+            task = asyncio.create_task(self._send_anew(request, due_s, sender))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+        else:
+            self.give_up(due_s, sender)
+
+    def _end_tick(self) -> None:
+        if self._notes:
+            self._log.write(b"".join(self._notes))
+            self._notes.clear()
+        now_s = time.monotonic()
+        # in doubt when the connection has ended, a moment later
+        for connection in [
+            each for each, _ in takewhile(lambda each: each[1] <= now_s, self._until_s.items())
+        ]:
+            connection.abort()
 
     async def _send_anew(self, request: bytes, due_s: float, sender: int) -> None:
         try:
@@ -244,7 +269,7 @@ class _Loader:
 
     def give_up(self, due_s: float, sender: int) -> None:
         """A batch can't be sent."""
-        self.end_one()
+        self._open_fates -= 1
         self.note([Exchange(due_s, time.time(), "unsent", self.batch, sender=sender)])
 
 

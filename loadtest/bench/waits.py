@@ -45,15 +45,20 @@ def first_acceptances(record: Iterable[Piece]) -> dict[bytes, float]:
 
 def waits(sent: Iterable[Exchange], first_s: Mapping[bytes, float], sender: int, span: Span) -> Waits:
     """Of the pushes of a sender that were due in the span. What never came waits for ever."""
-    found = sorted(
-        first_s.get(exchange.ids[at : at + ID_BYTES], float("inf")) - exchange.due_s
-        for exchange in sent
-        if exchange.sender == sender and span.holds(exchange.due_s)
-        for at in range(0, len(exchange.ids), ID_BYTES)
-    )
+    found = ordered((each for each in sent if each.sender == sender), first_s, span)
     if not found:
         return NO_WAITS
     return Waits(len(found), percentile(found, 0.50), percentile(found, 0.99), found[-1])
+
+
+def ordered(sent: Iterable[Exchange], first_s: Mapping[bytes, float], span: Span) -> list[float]:
+    """The wait of each push that was due in the span, in seconds, the shortest first. What never came waits for ever."""
+    return sorted(
+        first_s.get(exchange.ids[at : at + ID_BYTES], float("inf")) - exchange.due_s
+        for exchange in sent
+        if span.holds(exchange.due_s)
+        for at in range(0, len(exchange.ids), ID_BYTES)
+    )
 
 
 def told(found: Waits) -> dict[str, Any]:

@@ -44,7 +44,7 @@ events {{
     worker_connections 4096;
 }}
 http {{
-    access_log off;
+    {log}
     server_tokens off;
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;
@@ -71,12 +71,18 @@ http {{
     }}
     server {{
         listen 127.0.0.1:{status_port};
+        access_log off;
         location = /status {{
             stub_status;
         }}
     }}
 }}
 """
+
+
+# time (Unix seconds, to the millisecond) at which nginx was done with the push, its connection and its id; written out
+# a second later at most
+_RECORD = "log_format push '$msec $connection $http_apns_id'; access_log {directory}/pushes.log push buffer=256k flush=1s;"
 
 
 def find_nginx() -> Path | None:
@@ -91,7 +97,9 @@ class NginxSink:
     kind: Literal["nginx", "python"] = "nginx"
     host = "127.0.0.1"
 
-    def __init__(self, directory: Path, *, port: int = 0, streams: int = 1000, workers: int = 1) -> None:
+    def __init__(
+        self, directory: Path, *, port: int = 0, streams: int = 1000, workers: int = 1, record: bool = False
+    ) -> None:
         binary = find_nginx()
         if binary is None:
             raise FileNotFoundError("no nginx on this machine: install it, or use the Python sink")
@@ -101,6 +109,8 @@ class NginxSink:
         self._version = _version(binary)
         authority = ensure_authority(self._directory / "tls")
         self.ca_file = authority.ca_file
+        self.record = self._directory / "pushes.log"
+        self._log = _RECORD.format(directory=self._directory) if record else "access_log off;"
         self._polls = 0
         self._last_pushes = 0
         for attempt in range(1, START_ATTEMPTS + 1):
@@ -169,6 +179,7 @@ class NginxSink:
             limits.append("http2_max_requests 1000000000; http2_idle_timeout 1d; http2_recv_timeout 1d;")
         config = _CONFIG.format(
             directory=self._directory,
+            log=self._log,
             workers=workers,
             # As root, workers would become `nobody` and could not write below the directory.
             user="user root;" if os.getuid() == 0 else "",
