@@ -62,8 +62,10 @@ async def read_body(request: web.BaseRequest, most: int, within_s: float) -> byt
         request.writer.output_size = 0
     try:
         if request.content.is_eof():
-            # most are: the body of a push comes with its headers, and needs no timer
-            body = await request.read()
+            # most are: the body of a push comes with its headers, and needs neither a timer nor a wait
+            body = request.content.read_nowait()
+            if len(body) > most:
+                return too_large(most)
         else:
             async with asyncio.timeout(within_s):
                 body = await request.read()
