@@ -18,6 +18,7 @@ from loadtest.bench import (
     isolation,
     latency,
     machine,
+    rtt,
     tenants,
 )
 from loadtest.bench.blackhole import BlackholeOptions
@@ -27,6 +28,7 @@ from loadtest.bench.e2e import E2eOptions
 from loadtest.bench.fairness import FairnessOptions
 from loadtest.bench.isolation import IsolationOptions
 from loadtest.bench.latency import LatencyOptions
+from loadtest.bench.rtt import RttOptions
 from loadtest.bench.tenants import TenantsOptions
 
 app: Final = App(
@@ -54,6 +56,7 @@ _CHAOS: Final = ChaosOptions()
 _BLACKHOLE: Final = BlackholeOptions()
 _FAIRNESS: Final = FairnessOptions()
 _ISOLATION: Final = IsolationOptions()
+_RTT: Final = RttOptions()
 _TENANTS: Final = TenantsOptions()
 
 
@@ -103,6 +106,12 @@ def _fairness(*, options: FairnessOptions = _FAIRNESS, json: JsonFile = None) ->
 def _isolation(*, options: IsolationOptions = _ISOLATION, json: JsonFile = None) -> int:
     """Let one tenant's credential fail under load: what its neighbour notices, what APNs does, how it comes back."""
     return 1 if _report("isolation", json, lambda: isolation.run(options))["failed"] else 0
+
+
+@app.command(name="rtt")
+def _rtt(*, options: RttOptions = _RTT, json: JsonFile = None) -> int:
+    """Drain a queue over ways of different length with Apple's small windows: pushes/s, and how many links."""
+    return 1 if _report("rtt", json, lambda: rtt.run(options))["failed"] else 0
 
 
 @app.command(name="tenants")

@@ -10,6 +10,7 @@ from pathlib import Path
 import cyclopts
 import uvloop
 
+from loadtest.sink.protocol import Windows
 from loadtest.sink.python import STREAMS, Count, serve
 
 app = cyclopts.App(name="python -m loadtest.sink", help="An HTTP/2 server that says yes to every request.")
@@ -22,6 +23,7 @@ def sink(
     host: str = "127.0.0.1",
     port: int = 0,
     streams: int = STREAMS,
+    windows: Windows = Windows.WIDE,
     count_file: Path | None = None,
     connections_file: Path | None = None,
 ) -> int:
@@ -37,6 +39,8 @@ def sink(
         Port to listen on; 0 for any free one.
     streams
         MAX_CONCURRENT_STREAMS to announce.
+    windows
+        wide: as large as may be, and returned at once; apple: 65,535 bytes, returned by halves.
     count_file
         File that holds the number of pushes in 8 bytes, little-endian; one that nobody sees if not given.
     connections_file
@@ -51,6 +55,7 @@ def sink(
                 port=port,
                 tls_dir=tls_dir,
                 streams=streams,
+                windows=windows,
                 count=count,
                 connections=connections,
             )

@@ -4,13 +4,13 @@ Reads frame headers and nothing else: no HPACK, no stream states, no checks. Eve
 answered with `:status 200` (one byte, 0x88: an entry of the static table) and END_STREAM, so the answer is
 the same ten bytes but for the stream id. One read is one write, whatever it held.
 
-Windows are as large as RFC 9113 allows: a stream's is 2^31-1 from the start and is never returned, the
-connection's is raised to that at once and returned with every batch. A client that breaks the protocol is
+Windows are as large as RFC 9113 allows, or as small as Apple's (`Windows`). A client that breaks the protocol is
 not told so; the simulator is there for that.
 """
 
 import asyncio
 from collections.abc import Callable
+from enum import StrEnum
 from typing import cast
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -27,14 +27,22 @@ STATUS_200 = b"\x88"
 _SETTINGS_ACK = b"\x00\x00\x00\x04\x01\x00\x00\x00\x00"
 
 
-def greeting(streams: int) -> bytes:
-    """The server's preface: its SETTINGS and the raise of the connection's window."""
-    settings = b"".join(
-        code.to_bytes(2) + value.to_bytes(4)
-        for code, value in ((MAX_CONCURRENT_STREAMS, streams), (INITIAL_WINDOW_SIZE, WINDOW_MAX))
-    )
+class Windows(StrEnum):
+    """WIDE: a stream's window is 2^31-1 from the start and is never returned, the connection's is raised to that at
+    once and returned with every batch. APPLE: both are RFC 9113's 65,535 bytes, and the connection's is returned when
+    more than half of it has been used, as the increments seen from Apple's servers tell."""
+
+    WIDE = "wide"
+    APPLE = "apple"
+
+
+def greeting(streams: int, windows: Windows) -> bytes:
+    """The server's preface: its SETTINGS, and the raise of the connection's window if there is one."""
+    wide = windows is Windows.WIDE
+    chosen = {MAX_CONCURRENT_STREAMS: streams, INITIAL_WINDOW_SIZE: WINDOW_MAX if wide else WINDOW_INITIAL}
+    settings = b"".join(code.to_bytes(2) + value.to_bytes(4) for code, value in chosen.items())
     head = len(settings).to_bytes(3) + bytes((SETTINGS, 0)) + bytes(4)
-    return head + settings + window_update(WINDOW_MAX - WINDOW_INITIAL)
+    return head + settings + (window_update(WINDOW_MAX - WINDOW_INITIAL) if wide else b"")
 
 
 def window_update(increment: int) -> bytes:
@@ -48,8 +56,11 @@ class FrameProtocol(asyncio.Protocol):
     What a push is answered, and what is kept of it, is for `_headers`, `_end_stream` and `_batch_read` to say.
     """
 
-    def __init__(self, streams: int) -> None:
-        self._greeting = greeting(streams)
+    def __init__(self, streams: int, windows: Windows = Windows.WIDE) -> None:
+        self._greeting = greeting(streams, windows)
+        # used, and to be returned when it is more than this
+        self._used_bytes = 0
+        self._keep_bytes = 0 if windows is Windows.WIDE else WINDOW_INITIAL // 2
         self._transport: asyncio.Transport | None = None
         self._rest = b""
         self._is_greeted = False
@@ -93,7 +104,6 @@ class FrameProtocol(asyncio.Protocol):
             position = len(PREFACE)
         out: list[bytes] = []
         end = len(data)
-        used_bytes = 0
         is_over = False
         while end - position >= 9:
             length = data[position] << 16 | data[position + 1] << 8 | data[position + 2]
@@ -102,7 +112,7 @@ class FrameProtocol(asyncio.Protocol):
                 break
             kind = data[position + 3]
             if kind == DATA:
-                used_bytes += length
+                self._used_bytes += length
             elif kind == HEADERS:
                 self._headers(data, position, following)
             if kind in (DATA, HEADERS):
@@ -117,8 +127,9 @@ class FrameProtocol(asyncio.Protocol):
             position = following
         self._rest = data[position:]
         self._batch_read()
-        if used_bytes:
-            out.append(window_update(used_bytes))
+        if self._used_bytes > self._keep_bytes:
+            out.append(window_update(self._used_bytes))
+            self._used_bytes = 0
         if out:
             transport.write(b"".join(out))
         if is_over:
@@ -134,8 +145,9 @@ class SinkProtocol(FrameProtocol):
         streams: int,
         counted: Callable[[int], None],
         opened: Callable[[int], None] = lambda connections: None,
+        windows: Windows = Windows.WIDE,
     ) -> None:
-        super().__init__(streams)
+        super().__init__(streams, windows)
         self._counted = counted
         self._pushes = 0
         opened(1)

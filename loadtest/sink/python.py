@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Literal
 
 from loadtest.simulator.authority import ensure_authority
-from loadtest.sink.protocol import SinkProtocol
+from loadtest.sink.protocol import SinkProtocol, Windows
 
 COUNT = struct.Struct("<Q")
 STREAMS = 1000
@@ -51,7 +51,14 @@ class Count:
 
 
 async def serve(
-    *, host: str, port: int, tls_dir: Path, streams: int, count: Count, connections: Count
+    *,
+    host: str,
+    port: int,
+    tls_dir: Path,
+    streams: int,
+    windows: Windows,
+    count: Count,
+    connections: Count,
 ) -> int:
     """Serve until SIGTERM or SIGINT; prints where it listens, and at the end how many pushes it took."""
     authority = ensure_authority(tls_dir)
@@ -61,7 +68,7 @@ async def serve(
         loop.add_signal_handler(number, stopped.set)
     try:
         server = await loop.create_server(
-            lambda: SinkProtocol(streams, count.add, connections.add),
+            lambda: SinkProtocol(streams, count.add, connections.add, windows),
             host,
             port,
             ssl=authority.server_context(),
@@ -86,7 +93,9 @@ class PythonSink:
     kind: Literal["nginx", "python"] = "python"
     host = "127.0.0.1"
 
-    def __init__(self, directory: Path, *, port: int = 0, streams: int = STREAMS) -> None:
+    def __init__(
+        self, directory: Path, *, port: int = 0, streams: int = STREAMS, windows: Windows = Windows.WIDE
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         files = [directory / "pushes", directory / "connections"]
         for file in files:
@@ -94,7 +103,7 @@ class PythonSink:
         self._count, self._connections = map(Count, files)
         command = [sys.executable, "-m", "loadtest.sink", "--port", str(port), "--streams", str(streams)]
         command += ["--tls-dir", str(directory / "tls"), "--count-file", str(files[0])]
-        command += ["--connections-file", str(files[1])]
+        command += ["--connections-file", str(files[1]), "--windows", windows.value]
         # The caller may stand anywhere; the package is found where this file was.
         place = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=place)

@@ -10,7 +10,7 @@ that drops packets would rather lose it; late delivery is as real, and harder on
 and sends them again: each of them then comes twice.
 
 `python -m loadtest.sink.relay` prints the port that it listens on, and reads orders, one a line: `cut` with a number
-from 0 to 1 that picks the connection, `hold`, `release`. It answers each with how many connections there are, how many
+from 0 to 1 that picks the connection, `hold`, `release`, and `look`, which changes nothing. It answers each with how many connections there are, how many
 it has accepted since it began, and how many it has cut for this order.
 """
 
@@ -63,6 +63,10 @@ class Relay:
     def release(self) -> int:
         """Carry again, what was held first; returns how many connections it has accepted so far."""
         return self._order("release")["accepted"]
+
+    def connections(self) -> int:
+        """How many there are now."""
+        return self._order("look")["open"]
 
     def __enter__(self) -> "Relay":
         return self
