@@ -23,7 +23,7 @@ LOG: Final = logging.getLogger("clarion.host")
 
 
 class Host:
-    """Dials ``at``, for whichever pool may."""
+    """Dials ``at``, for whichever pool may. ``opened`` counts links, ``spared`` those that were closed as needless."""
 
     def __init__(
         self,
@@ -45,6 +45,8 @@ class Host:
         self._failures = 0
         self._dial_after_s = float("-inf")
         self._dialling = 0
+        self.opened = 0
+        self.spared = 0
 
     def __repr__(self) -> str:
         state = f"{self._failures} failures" if self._failures else "well"
@@ -91,6 +93,7 @@ class Host:
             raise
         link.give_up_after(self._options.blocked_s)
         self._failures = 0
+        self.opened += 1
         self._shunned.pop(link.address, None)
         self._links[link.address] += 1
         return link

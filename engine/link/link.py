@@ -143,6 +143,10 @@ class Link(asyncio.Protocol):
     def in_flight(self) -> int:
         return len(self.connection.open)
 
+    def idle_s(self) -> float:
+        """How long it has taken nothing, and has nothing under way; seconds."""
+        return 0.0 if self.connection.open else self._clock() - self._sent_s
+
     def send(self, held: Iterable[Held], most: int) -> int:
         """Write up to ``most`` jobs in one go, never more than ``room()``; returns how many were taken."""
         batch = cast(Iterable[Request], requests(held, self.book))

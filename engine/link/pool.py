@@ -2,9 +2,9 @@
 
 APNs binds a connection to the first team that uses it, so nothing here is ever shared between credentials.
 
-Tasks: 1 keep the backlog; 2 hand it to links with room, in batches; 3 open links as ``policy.links`` says, and back
-off when they end too soon; 4 give links a new badge when theirs is worn out; 5 part with links that don't
-get on.
+Tasks: 1 keep the backlog; 2 hand it to links with room, in batches; 3 open and close links as ``policy.growth`` says,
+and back off when they end too soon; 4 give links a new badge when theirs is worn out; 5 part with links that don't get
+on.
 
 A pool that can't be reached keeps a few jobs to try with, and gives the others away until its next dial: a worker's
 hand is only so big, and a few tenants whose links are down must not fill it.
@@ -20,10 +20,12 @@ from typing import Final, NamedTuple, Protocol
 
 from engine.apns.headers import Held, ProfileBook
 from engine.apns.identity import Identity
+from engine.apns.outcomes import Refused
 from engine.link.errors import DialError
 from engine.link.host import Host
 from engine.link.link import Link, Outcomes, Phase
-from engine.policy.links import Care, End, LinkOptions, PoolFacts, care, end_of, wants_link
+from engine.policy.growth import Failures, PoolFacts, spare, wants_link
+from engine.policy.links import Care, End, LinkOptions, care, end_of
 from engine.policy.pause import WHOLE, Pauses
 from engine.policy.retry import backoff_s
 from engine.policy.verdict import bars
@@ -95,6 +97,7 @@ class Pool:
         self._dial_after_s = 0.0
         self._opened_at_s = float("-inf")
         self._full_since_s: float | None = None
+        self._failing = Failures()
         # no link, and none to be had for now: a few jobs are kept to try with
         self.unreachable = False
         self._closed = False
@@ -208,6 +211,7 @@ class Pool:
                     link.abort()
                 case Care.NOTHING:
                     pass
+        self._part_with_spare()
         self.pump()
 
     def _drop_expired(self) -> None:
@@ -222,6 +226,8 @@ class Pool:
     def outcomes(self, link: Link, accepted: list[Held], others: Outcomes) -> None:
         if accepted and self._failures and self._clock() - link.opened_s >= self._options.steady_s:
             self._failures = 0
+        failed = sum(isinstance(outcome, Refused) and outcome.status >= 500 for _, outcome in others)
+        self._failing.count(len(accepted) + len(others), failed)
         self._receiver.outcomes(self, link, accepted, others)
         self.pump()
 
@@ -251,6 +257,9 @@ class Pool:
             opening=sum(link.phase is Phase.PROBING for link in usable) + (self._dialling is not None),
             full_for_s=now_s - self._full_since_s,
             since_opening_s=now_s - self._opened_at_s,
+            trip_s=min((link.trip.least_s for link in usable if link.trip.least_s), default=0.0),
+            lately_s=max((link.trip.lately_s for link in usable), default=0.0),
+            failing=self._failing.many,
         )
         if self._closed:
             return
@@ -263,6 +272,13 @@ class Pool:
         if not usable and self._host.down:
             self.unreachable = True
             self._shed()
+
+    def _part_with_spare(self) -> None:
+        """Close the last link when the others have been enough for long."""
+        open_links = [link for link in self.links if link.phase is Phase.OPEN]
+        if not self.backlog and spare([link.idle_s() for link in open_links], self._options):
+            self._host.spared += 1
+            open_links[-1].retire()
 
     async def _open(self) -> None:
         try:

@@ -1,8 +1,8 @@
-"""When a pool opens a link, and what is done about one that does not get on. Pure.
+"""How fast links are opened, and what is done about one that does not get on. Pure.
 
 Apple asks for few connections, kept open, and treats rapid opening as an attack; so a pool opens one, waits until
-APNs has proved it (a fresh link takes one stream until its first push is accepted), and opens another only when
-every link has been full for a while with work waiting.
+APNs has proved it (a fresh link takes one stream until its first push is accepted), and only then another, if it needs
+one (``growth``).
 
 A link can fail without ending. Its TCP connection may stay up though nothing comes back (a NAT that forgot it, a
 server that hangs), APNs may go on answering PINGs but no pushes, it may answer every push of one connection with
@@ -24,7 +24,8 @@ from engine.policy.pause import PauseOptions
 
 class LinkOptions(NamedTuple):
     """``most``: links of one pool in one worker. ``pools_most``: pools of one worker; ``idle_s``: after which one that
-    has not been used is closed. ``full_s``: how long all must be full. ``apart_s``: between openings.
+    has not been used is closed. ``full_s``: how long all links must be full before one more is opened, ``apart_s``:
+    between openings, ``spare_s``: after which a link that the others made needless is closed.
 
     ``steady_s``: a link that ends sooner counts as a failure, after which the next dial waits. ``silent_s``: nothing
     came from APNs while pushes were under way (it is pinged after half of that); ``woken_s``: the same for a link that
@@ -37,11 +38,12 @@ class LinkOptions(NamedTuple):
     ``pause``: for credentials that APNs refuses.
     """
 
-    most: int = 4
+    most: int = 16
     pools_most: int = 1_000
     idle_s: float = 600.0
     full_s: float = 0.05
     apart_s: float = 0.25
+    spare_s: float = 120.0
     redial_first_s: float = 1.0
     redial_most_s: float = 10.0
     host_redial_most_s: float = 4.0
@@ -58,23 +60,6 @@ class LinkOptions(NamedTuple):
     dials_burst: int = 40
     shun_s: float = 60.0
     pause: PauseOptions = PauseOptions()
-
-
-class PoolFacts(NamedTuple):
-    """``waiting`` jobs without a stream; ``links`` usable; ``opening`` dialled or not yet proved; times in seconds."""
-
-    waiting: int
-    links: int
-    opening: int
-    full_for_s: float
-    since_opening_s: float
-
-
-def wants_link(pool: PoolFacts, options: LinkOptions) -> bool:
-    """Whether to open one more link now."""
-    if not pool.waiting or pool.opening or pool.since_opening_s < options.apart_s:
-        return False
-    return not pool.links or (pool.links < options.most and pool.full_for_s >= options.full_s)
 
 
 class End(StrEnum):

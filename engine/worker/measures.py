@@ -73,6 +73,12 @@ LINKS: Final = Measure(
     label="state",
     values=tuple(phase.name.lower() for phase in Phase if phase is not Phase.CLOSED),
 )
+LINKS_OPENED: Final = Measure(Kind.COUNTER, "clarion_links_opened", "Connections to APNs that were opened.")
+LINKS_SPARED: Final = Measure(
+    Kind.COUNTER,
+    "clarion_links_spared",
+    "Of those, how many were closed because the others were enough for long.",
+)
 POOLS: Final = Measure(
     Kind.GAUGE, "clarion_pools", "Credentials, by environment, that connections are kept for."
 )
@@ -80,5 +86,17 @@ SHARDS: Final = Measure(Kind.GAUGE, "clarion_shards_held", "Shards that the work
 
 WORKER: Final = Table(
     *(STARTS, PUSHES, BURIED, QUEUE_S, TRIP_S, ACCEPTED_S),
-    *(IN_HAND, IN_HAND_GOAL, WAITING, STREAMS, ROOM, WINDOW, LINKS, POOLS, SHARDS),
+    *(
+        IN_HAND,
+        IN_HAND_GOAL,
+        WAITING,
+        STREAMS,
+        ROOM,
+        WINDOW,
+        LINKS,
+        LINKS_OPENED,
+        LINKS_SPARED,
+        POOLS,
+        SHARDS,
+    ),
 )

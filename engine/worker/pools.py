@@ -55,6 +55,14 @@ class Pools:
         """Those that may be used, and those that are leaving."""
         return [*self._open.values(), *self._leaving]
 
+    def opened(self) -> int:
+        """How many links there have been."""
+        return sum(host.opened for host in self._hosts.values())
+
+    def spared(self) -> int:
+        """How many of them were closed because the others were enough."""
+        return sum(host.spared for host in self._hosts.values())
+
     def get(self, environment: str, identity: Identity) -> Pool:
         """The pool that speaks for this identity, opened if there is none."""
         key = PoolKey(environment, identity.team_id, identity.key_id, identity.fingerprint)

@@ -22,6 +22,7 @@ class Report:
         self._hand = hand
         self._pools = pools
         self._held = held
+        self._opened = self._spared = 0
 
     def __repr__(self) -> str:
         return f"<Report {dict(self._told)}>"
@@ -41,6 +42,10 @@ class Report:
             else:
                 self._sheet.add(measures.PUSHES, count, name.replace(" ", "_"))
         self._told = now
+        opened, spared = self._pools.opened(), self._pools.spared()
+        self._sheet.add(measures.LINKS_OPENED, opened - self._opened)
+        self._sheet.add(measures.LINKS_SPARED, spared - self._spared)
+        self._opened, self._spared = opened, spared
 
     def _look(self) -> None:
         sheet, pools = self._sheet, self._pools.all()

@@ -2,7 +2,7 @@
 
 queue ──▶ clarion engine ──TLS──▶ relay, which adds the round trip ──▶ sink with windows of 65,535 bytes
 
-A connection's window bounds it to 65,535 bytes for each round trip, however fast both ends are. So the number of links
+A connection's window bounds what it carries in each round trip, however fast both ends are. So the number of links
 has to follow what is to be under way, and nobody tells the engine how many that is: the length of the way, the size
 of the payloads and the windows are all that it can see.
 """
@@ -19,7 +19,7 @@ from engine.policy.links import LinkOptions
 from loadtest.bench import rtt_verdict as verdict
 from loadtest.bench.backlog import Standing, enqueue
 from loadtest.bench.lab import lab, wait_until
-from loadtest.bench.rtt_verdict import WINDOW_BYTES, Case, Look
+from loadtest.bench.rtt_verdict import RETURNED_BYTES, Case, Look
 from loadtest.sink.protocol import Windows
 from loadtest.sink.python import PythonSink
 from loadtest.sink.relay import Relay
@@ -65,7 +65,7 @@ def run(options: RttOptions) -> dict[str, Any]:
     ]
     return {
         "cases": verdict.told(cases),
-        "sink": "python, windows of 65,535 bytes, behind a relay",
+        "sink": "python, windows of 65,535 bytes returned by halves, behind a relay",
         "options": asdict(options),
         "failed": verdict.failures(cases, WANTED),
     }
@@ -75,7 +75,7 @@ def _drain(options: RttOptions, rtt_ms: float, payload: int) -> Case:
     # the most that all links' windows allow together
     per_s = float(PER_S_MOST)
     if rtt_ms:
-        per_s = min(per_s, options.workers * options.links_max * WINDOW_BYTES / payload / (rtt_ms / 1000))
+        per_s = min(per_s, options.workers * options.links_max * RETURNED_BYTES / payload / (rtt_ms / 1000))
     jobs = min(JOBS_MOST, int(per_s * (options.first_s + options.seconds)))
     with ExitStack() as stack:
         place = stack.enter_context(lab())

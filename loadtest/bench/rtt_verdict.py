@@ -1,9 +1,14 @@
-"""How much of what APNs' windows allow was used over long ways, and by how many links. Pure."""
+"""How much of what APNs' windows allow was used over long ways, and by how many links. Pure.
+
+A connection's window of 65,535 bytes is returned when more than half of it is used. So whatever was not enough for
+another half lies still at APNs, and each round trip brings one half: 32,768 bytes. (Two halves and a little would have
+to be under way for two of them, and are more than the window.)
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-WINDOW_BYTES: Final = 65_535
+RETURNED_BYTES: Final = 32_768
 SHARE_LEAST: Final = 0.85
 
 
@@ -17,8 +22,8 @@ class Look(NamedTuple):
 
 class Case(NamedTuple):
     """One way and payload. ``looks``: the first with the first push, the last before the queue was empty; ``first_s``:
-    of those, so many seconds are for the links to grow. ``jobs``: all that stood in the queue, and ``came`` in the
-    end."""
+    so many seconds are for the links to grow, or half of the time if that is shorter. ``jobs``: all that stood in the
+    queue, and ``came`` in the end."""
 
     rtt_ms: float
     payload_bytes: int
@@ -32,7 +37,7 @@ class Case(NamedTuple):
         """What one link's window allows; without bound when the way takes no time."""
         if not self.rtt_ms:
             return float("inf")
-        return WINDOW_BYTES / self.payload_bytes / (self.rtt_ms / 1000)
+        return RETURNED_BYTES / self.payload_bytes / (self.rtt_ms / 1000)
 
 
 class Use(NamedTuple):
@@ -44,8 +49,10 @@ class Use(NamedTuple):
 
 
 def use(case: Case) -> Use:
-    """Raises ValueError when the case was over before its links had had their time."""
-    counted = [look for look in case.looks if look.at_s >= case.looks[0].at_s + case.first_s]
+    """Raises ValueError when there are no two looks to compare."""
+    begun_s, ended_s = case.looks[0].at_s, case.looks[-1].at_s
+    from_s = begun_s + min(case.first_s, (ended_s - begun_s) / 2)
+    counted = [look for look in case.looks if look.at_s >= from_s]
     if len(counted) < 2:
         raise ValueError(f"{case.jobs} jobs were too few for a way of {case.rtt_ms:g} ms")
     first, last = counted[0], counted[-1]

@@ -29,8 +29,8 @@ _SETTINGS_ACK = b"\x00\x00\x00\x04\x01\x00\x00\x00\x00"
 
 class Windows(StrEnum):
     """WIDE: a stream's window is 2^31-1 from the start and is never returned, the connection's is raised to that at
-    once and returned with every batch. APPLE: both are RFC 9113's 65,535 bytes, and the connection's is returned when
-    more than half of it has been used, as the increments seen from Apple's servers tell."""
+    once and returned with every batch. APPLE: both are RFC 9113's 65,535 bytes, and the connection's is returned with
+    the frame that uses up more than half of it, as the increments seen from Apple's servers tell."""
 
     WIDE = "wide"
     APPLE = "apple"
@@ -58,9 +58,10 @@ class FrameProtocol(asyncio.Protocol):
 
     def __init__(self, streams: int, windows: Windows = Windows.WIDE) -> None:
         self._greeting = greeting(streams, windows)
-        # used, and to be returned when it is more than this
+        # used and not returned; it is when it is more than this, and WIDE ones with each batch
         self._used_bytes = 0
-        self._keep_bytes = 0 if windows is Windows.WIDE else WINDOW_INITIAL // 2
+        self._keep_bytes = WINDOW_MAX if windows is Windows.WIDE else WINDOW_INITIAL // 2
+        self._windows = windows
         self._transport: asyncio.Transport | None = None
         self._rest = b""
         self._is_greeted = False
@@ -113,6 +114,8 @@ class FrameProtocol(asyncio.Protocol):
             kind = data[position + 3]
             if kind == DATA:
                 self._used_bytes += length
+                if self._used_bytes > self._keep_bytes:
+                    self._return_window(out)
             elif kind == HEADERS:
                 self._headers(data, position, following)
             if kind in (DATA, HEADERS):
@@ -127,14 +130,17 @@ class FrameProtocol(asyncio.Protocol):
             position = following
         self._rest = data[position:]
         self._batch_read()
-        if self._used_bytes > self._keep_bytes:
-            out.append(window_update(self._used_bytes))
-            self._used_bytes = 0
+        if self._used_bytes and self._windows is Windows.WIDE:
+            self._return_window(out)
         if out:
             transport.write(b"".join(out))
         if is_over:
             # Everything that came before the client's GOAWAY is answered; it will send no more.
             transport.close()
+
+    def _return_window(self, out: list[bytes]) -> None:
+        out.append(window_update(self._used_bytes))
+        self._used_bytes = 0
 
 
 class SinkProtocol(FrameProtocol):

@@ -1,10 +1,8 @@
-"""When a pool opens a link, and what becomes of one that does not get on, as tables."""
+"""How fast links are opened, and what becomes of one that does not get on, as tables."""
 
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from engine.policy.links import (
     Care,
@@ -12,53 +10,14 @@ from engine.policy.links import (
     End,
     LinkFacts,
     LinkOptions,
-    PoolFacts,
     care,
     end_of,
     paced,
     pick_address,
-    wants_link,
 )
 
 OPTIONS = LinkOptions(most=3, full_s=0.05, apart_s=0.25, steady_s=10, silent_s=10, stuck_s=30, faults_most=20)
-FULL = PoolFacts(waiting=10, links=1, opening=0, full_for_s=1.0, since_opening_s=1.0)
 WELL = LinkFacts(silent_s=0.0, pinged_s=0.0, unanswered=False, stuck_s=0.0, faults=0)
-
-
-@pytest.mark.parametrize(
-    ("facts", "wants"),
-    [
-        ({}, True),
-        ({"waiting": 0}, False),
-        ({"opening": 1}, False),
-        ({"links": 2}, True),
-        ({"links": 3}, False),
-        ({"links": 4}, False),
-        ({"full_for_s": 0.049}, False),
-        ({"full_for_s": 0.05}, True),
-        ({"since_opening_s": 0.249}, False),
-        ({"since_opening_s": 0.25}, True),
-        ({"links": 0}, True),
-        ({"links": 0, "full_for_s": 0.0}, True),
-        ({"links": 0, "since_opening_s": float("inf")}, True),
-        ({"links": 0, "opening": 1}, False),
-        ({"links": 0, "waiting": 0}, False),
-        # a link that is lost as soon as it is opened is not replaced at once either
-        ({"links": 0, "since_opening_s": 0.1}, False),
-    ],
-)
-def test_a_pool_wants_a_link(facts: dict[str, Any], wants: bool) -> None:
-    assert wants_link(FULL._replace(**facts), OPTIONS) is wants
-
-
-@given(
-    waiting=st.integers(0, 9), links=st.integers(0, 9), opening=st.integers(0, 2), times_s=st.floats(0, 100)
-)
-def test_no_pool_ever_opens_two_links_at_once_or_more_than_the_most(
-    waiting: int, links: int, opening: int, times_s: float
-) -> None:
-    if wants_link(PoolFacts(waiting, links, opening, times_s, times_s), OPTIONS):
-        assert waiting and not opening and links < OPTIONS.most
 
 
 @pytest.mark.parametrize(
