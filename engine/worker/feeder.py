@@ -131,7 +131,7 @@ class Feeder:
             self._stir.clear()
             if self._quiet:
                 return
-            self._hand.look(time.monotonic(), self._router.trip_s, self._in_company())
+            self._hand.look(time.monotonic(), self._router.way, self._in_company())
             if not self._wants():
                 # whatever makes room stirs us
                 continue
@@ -179,7 +179,11 @@ class Feeder:
         return time.monotonic() - self._rung_s < COMPANY_S
 
     def _sizes(self) -> RoundOptions:
-        return self._quick if self._in_company() else self._rounds
+        if self._in_company():
+            return self._quick
+        # what is in hand for the sake of batches comes in rounds that make them
+        most = max(self._rounds.round_most, self._hand.for_links() // 2)
+        return self._rounds._replace(round_most=most)
 
     def _withhold(self, plan: Round) -> dict[str, int]:
         """Flows of which a round should bring no more than so many jobs."""

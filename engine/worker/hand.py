@@ -9,7 +9,7 @@ fates is then counted by run, not looked up by job.
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
-from engine.policy.pace import Pace
+from engine.policy.pace import Pace, Way
 from shards.flow import tenant_of
 from shards.queue import Burial, Holding, Retry, Run, Settlement
 
@@ -92,11 +92,15 @@ class Hand:
         """How many of the free places should be taken now; may be below 0."""
         return min(self.free(), self._pace.room(self.jobs))
 
-    def look(self, now_s: float, trip_s: Callable[[], float], company: bool) -> None:
-        """Now and then see how fast jobs meet their fates, and of which flows none does. ``trip_s``: the round trip;
-        ``company``: there are flows that would wait for what others have in hand."""
+    def for_links(self) -> int:
+        """How many of them are there to make batches for each link."""
+        return self._pace.for_links
+
+    def look(self, now_s: float, way: Callable[[], Way], company: bool) -> None:
+        """Now and then see how fast jobs meet their fates, and of which flows none does. ``way``: to APNs; ``company``:
+        there are flows that would wait for what others have in hand."""
         if self._pace.is_due(now_s, len(self.flows)):
-            self._pace.look(now_s, self._done, self.flows, self._moved, trip_s(), company)
+            self._pace.look(now_s, self._done, self.flows, self._moved, way(), company)
             self._moved.clear()
 
     def new_claim_id(self, holding: Holding) -> str:

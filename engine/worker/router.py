@@ -16,6 +16,7 @@ from engine.link.credentials import Identities
 from engine.link.host import Host
 from engine.link.pool import Pool
 from engine.policy.links import LinkOptions
+from engine.policy.pace import Way
 from engine.policy.verdict import BURY_IN_DOUBT
 from engine.worker.fates import Fates
 from engine.worker.pools import Pools
@@ -127,9 +128,11 @@ class Router:
         now_s = self._clock()
         self._closed = {flow: until_s for flow, until_s in self._closed.items() if now_s < until_s}
 
-    def trip_s(self) -> float:
-        """The round trip of the farthest link, 0 while none is known."""
-        return max((link.trip.least_s for pool in self.pools.all() for link in pool.links), default=0.0)
+    def way(self) -> Way:
+        """To APNs: the round trip of the farthest link, and how many links are in use."""
+        links = [link for pool in self.pools.all() for link in pool.links]
+        trip_s = max((link.trip.least_s for link in links), default=0.0)
+        return Way(trip_s, sum(link.in_flight() > 0 for link in links))
 
     def resting(self) -> list[str]:
         """Flows that nothing could be sent for now: every credential that they use is paused, or has no link and gets

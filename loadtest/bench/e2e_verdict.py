@@ -26,8 +26,9 @@ class Plan(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """A load as it was measured. ``waits_s``: of the pushes that were due in the span, the shortest first; ``accepted``:
-    by APNs within the span; ``depths``: jobs in the queue, looked at again and again; ``cpu_s``: by part."""
+    """A load as it was measured. ``waits_s``: of the pushes that were due in the span, the shortest first;
+    ``accepted``: by APNs within the span; ``depths``: jobs in the queue, looked at again and again; ``cpu_s``: by part.
+    """
 
     plan: Plan
     span: Span

@@ -52,7 +52,7 @@ def waits(sent: Iterable[Exchange], first_s: Mapping[bytes, float], sender: int,
 
 
 def ordered(sent: Iterable[Exchange], first_s: Mapping[bytes, float], span: Span) -> list[float]:
-    """The wait of each push that was due in the span, in seconds, the shortest first. What never came waits for ever."""
+    """The wait of each push that was due in the span, in seconds, the shortest first; for ever of what never came."""
     return sorted(
         first_s.get(exchange.ids[at : at + ID_BYTES], float("inf")) - exchange.due_s
         for exchange in sent

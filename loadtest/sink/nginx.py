@@ -82,7 +82,8 @@ http {{
 
 # time (Unix seconds, to the millisecond) at which nginx was done with the push, its connection and its id; written out
 # a second later at most
-_RECORD = "log_format push '$msec $connection $http_apns_id'; access_log {directory}/pushes.log push buffer=256k flush=1s;"
+_RECORD = """log_format push '$msec $connection $http_apns_id';
+    access_log {directory}/pushes.log push buffer=256k flush=1s;"""
 
 
 def find_nginx() -> Path | None:

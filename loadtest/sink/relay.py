@@ -10,8 +10,8 @@ that drops packets would rather lose it; late delivery is as real, and harder on
 and sends them again: each of them then comes twice.
 
 `python -m loadtest.sink.relay` prints the port that it listens on, and reads orders, one a line: `cut` with a number
-from 0 to 1 that picks the connection, `hold`, `release`, and `look`, which changes nothing. It answers each with how many connections there are, how many
-it has accepted since it began, and how many it has cut for this order.
+from 0 to 1 that picks the connection, `hold`, `release`, and `look`, which changes nothing. It answers each with how
+many connections there are, how many it has accepted since it began, and how many it has cut for this order.
 """
 
 import asyncio

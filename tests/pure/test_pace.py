@@ -4,6 +4,7 @@ import pytest
 
 from engine.policy.pace import (
     FADES,
+    FOR_LINK,
     LOOK_S,
     PROBE_EVERY_S,
     PROBE_S,
@@ -12,6 +13,7 @@ from engine.policy.pace import (
     TRIP_TIMES,
     TRIP_TIMES_IN_COMPANY,
     Pace,
+    Way,
 )
 from engine.policy.trip import WINDOW_S, Trip
 
@@ -27,11 +29,13 @@ class Worker:
         self.done = 0
         self.look(0)
 
-    def look(self, finished: int, *, trip_s: float = 0.1, company: bool = False, **flows: int) -> int:
+    def look(
+        self, finished: int, *, trip_s: float = 0.1, links: int = 1, company: bool = False, **flows: int
+    ) -> int:
         """So many jobs are finished in a look's time; ``flows``: what is in hand, and none of it moves."""
         self.now_s += LOOK_S
         self.done += finished
-        self.pace.look(self.now_s, self.done, flows, set(), trip_s, company)
+        self.pace.look(self.now_s, self.done, flows, set(), Way(trip_s, links), company)
         return self.pace.target
 
 
@@ -49,6 +53,16 @@ def test_it_has_bounds() -> None:
     worker = Worker()
     assert worker.look(0) == LEAST
     assert worker.look(1_000_000) == MOST
+
+
+def test_with_many_links_there_is_enough_in_hand_to_give_each_a_batch() -> None:
+    worker = Worker()
+    assert worker.look(0, links=LEAST // FOR_LINK) == LEAST
+    assert worker.look(0, links=200) == worker.pace.for_links == 200 * FOR_LINK
+    assert worker.look(0, links=1_000) == worker.pace.for_links == MOST
+    # others would wait for it
+    assert worker.look(0, links=200, company=True) == LEAST
+    assert worker.pace.for_links == 0
 
 
 def test_now_and_then_as_little_as_may_be_is_in_hand_so_that_the_way_is_seen() -> None:
@@ -91,18 +105,20 @@ def test_jobs_of_a_flow_that_has_not_moved_for_two_looks_take_no_room_from_other
     worker.look(0, dead=600, alive=300)
     assert worker.pace.room(900) == LEAST - 900
     worker.now_s += LOOK_S
-    worker.pace.look(worker.now_s, worker.done, {"dead": 600, "alive": 300}, {"alive"}, 0.1, False)
+    worker.pace.look(worker.now_s, worker.done, {"dead": 600, "alive": 300}, {"alive"}, Way(0.1, 1), False)
     assert worker.pace.room(900) == LEAST - 300
     # it moves again
     worker.now_s += LOOK_S
-    worker.pace.look(worker.now_s, worker.done, {"dead": 500, "alive": 300}, {"dead", "alive"}, 0.1, False)
+    worker.pace.look(
+        worker.now_s, worker.done, {"dead": 500, "alive": 300}, {"dead", "alive"}, Way(0.1, 1), False
+    )
     assert worker.pace.room(800) == LEAST - 800
 
 
 def test_it_is_looked_at_now_and_then_and_less_often_with_very_many_flows() -> None:
     pace = Pace(LEAST, MOST)
     assert pace.is_due(5.0, 1)
-    pace.look(5.0, 0, {}, set(), 0.0, False)
+    pace.look(5.0, 0, {}, set(), Way(0.0, 0), False)
     assert not pace.is_due(5.0 + LOOK_S / 2, 1)
     assert pace.is_due(5.0 + LOOK_S * 1.01, 1)
     assert not pace.is_due(5.0 + LOOK_S * 1.01, 10_000)

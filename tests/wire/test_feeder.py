@@ -10,6 +10,7 @@ from rig import Rig, ids, job, run, until
 
 from engine.link.pool import Pool
 from engine.options import EngineOptions
+from engine.policy.pace import Way
 from engine.worker.feeder import Feeder
 from engine.worker.hand import Claim, HeldRun
 from engine.worker.settler import Settler
@@ -78,8 +79,8 @@ class OneRoute:
     def resting(self) -> list[str]:
         return []
 
-    def trip_s(self) -> float:
-        return 0.0
+    def way(self) -> Way:
+        return Way(0.0, 0)
 
     def limits(self) -> dict[str, int]:
         return {"tenant-0": 60}
