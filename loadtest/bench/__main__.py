@@ -14,6 +14,7 @@ from loadtest.bench import (
     drain,
     e2e,
     fairness,
+    growth,
     ingest,
     isolation,
     latency,
@@ -26,6 +27,7 @@ from loadtest.bench.chaos import ChaosOptions
 from loadtest.bench.drain import DrainOptions
 from loadtest.bench.e2e import E2eOptions
 from loadtest.bench.fairness import FairnessOptions
+from loadtest.bench.growth import GrowthOptions
 from loadtest.bench.isolation import IsolationOptions
 from loadtest.bench.latency import LatencyOptions
 from loadtest.bench.rtt import RttOptions
@@ -55,6 +57,7 @@ _LATENCY: Final = LatencyOptions()
 _CHAOS: Final = ChaosOptions()
 _BLACKHOLE: Final = BlackholeOptions()
 _FAIRNESS: Final = FairnessOptions()
+_GROWTH: Final = GrowthOptions()
 _ISOLATION: Final = IsolationOptions()
 _RTT: Final = RttOptions()
 _TENANTS: Final = TenantsOptions()
@@ -100,6 +103,12 @@ def _blackhole(*, options: BlackholeOptions = _BLACKHOLE, json: JsonFile = None)
 def _fairness(*, options: FairnessOptions = _FAIRNESS, json: JsonFile = None) -> int:
     """Let tenants share the gateway: shares by weight, and what a neighbour's million costs the others."""
     return 1 if _report("fairness", json, lambda: fairness.run(options))["failed"] else 0
+
+
+@app.command(name="growth")
+def _growth(*, options: GrowthOptions = _GROWTH, json: JsonFile = None) -> int:
+    """Drain larger and larger backlogs, and those of more and more tenants: what a push costs."""
+    return 1 if _report("growth", json, lambda: growth.run(options))["failed"] else 0
 
 
 @app.command(name="isolation")

@@ -11,28 +11,25 @@ of the same.
 """
 
 import asyncio
-import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from cyclopts import Parameter
-from redis import Redis
 
 from loadtest.bench import tenants_verdict
 from loadtest.bench.cpu import cpu_s, peak_bytes, resident_bytes
-from loadtest.bench.lab import Lab, lab, wait_until, workers_of
-from loadtest.bench.population import Sender, Stock, in_turn, one_for_each_shard, settle_in
+from loadtest.bench.lab import Lab, lab, wait_until
+from loadtest.bench.population import Sender, in_turn, one_for_each_shard, settle_in
+from loadtest.bench.side import Side
 from loadtest.bench.store_cost import StoreCost, leave_alone, store_cost
 from loadtest.bench.tenants_verdict import Case, Drain, Trickle
 from loadtest.bench.trickle import trickle
 from loadtest.sink.recorder import pieces
 from loadtest.sink.recording import RecordingSink
-from loadtest.sink.start import Sink, start_sink
-from shards.keys import shard_keys
+from loadtest.sink.start import start_sink
 from shards.tenants import DEFAULT_SHARDS
 
 LOOK_EVERY_S: Final = 0.02
@@ -76,36 +73,18 @@ class TenantsOptions:
     "How long it lasts."
 
 
-class _Side:
-    """One case: a lab with its tenants, and what was measured so far."""
+class _Side(Side):
+    """One case, and what was measured of it so far."""
 
     def __init__(self, place: Lab, senders: Sequence[Sender], options: TenantsOptions) -> None:
-        self.place = place
-        self.senders = senders
+        super().__init__(place, senders, options.workers, options.links, options.payload_bytes)
         self.options = options
-        self.stock = Stock(place)
-        self.redis: Any = Redis.from_url(place.redis.url)
         self.store_costs: list[StoreCost] = []
         self.drains: list[Drain] = []
-        self.sent = 0
         leave_alone(self.redis)
 
     def __repr__(self) -> str:
         return f"<_Side {len(self.senders)} tenants, {len(self.drains)} drains>"
-
-    @contextmanager
-    def engine(self, port: int, ca_file: Path) -> Iterator[list[int]]:
-        """Run the engine; gives the pids of its workers once they hold all shards."""
-        options = self.options
-        given = (
-            *("--apns-production-url", f"https://localhost:{port}", "--apns-ca-file", str(ca_file)),
-            *("--links-max", str(options.links), "--workers", str(options.workers)),
-        )
-        with self.place.clarion("engine", *given) as supervisor:
-            pids = workers_of(supervisor, options.workers)
-            wait_until(self._is_held, "workers that hold every shard")
-            self._supervisor: subprocess.Popen[bytes] = supervisor
-            yield list(pids)
 
     def measure_store(self) -> None:
         """Claim and settle a stock by ourselves."""
@@ -115,28 +94,6 @@ class _Side:
     def pushes(self) -> list[tuple[Sender, bytes]]:
         """One drain's worth."""
         return list(in_turn(self.senders, self.options.jobs))
-
-    def drain(self, sink: Sink, pids: Sequence[int], pushes: Sequence[tuple[Sender, bytes]]) -> Drain:
-        """Drain jobs for these devices; returns when all are settled."""
-        self.stock.lay_in(pushes, self.options.payload_bytes)
-        self.sent += len(pushes)
-        engine = [self._supervisor.pid, *pids]
-        before_sink_s = cpu_s(sink.pids)
-        before_engine_s = cpu_s(engine)
-        self.stock.move_in(self.redis)
-        before_redis_s, began_s = cpu_s([self.place.redis_pid]), time.monotonic()
-        wait_until(
-            lambda: sink.pushes() >= self.sent, f"{self.sent} pushes at the sink", DRAIN_MOST_S, LOOK_EVERY_S
-        )
-        seconds = time.monotonic() - began_s
-        wait_until(self._is_settled, "the end of all claims", SETTLED_S)
-        return Drain(
-            len(pushes),
-            seconds,
-            cpu_s(engine) - before_engine_s,
-            cpu_s([self.place.redis_pid]) - before_redis_s,
-            cpu_s(sink.pids) - before_sink_s,
-        )
 
     def trickle(self) -> Trickle:
         """One push after the other, of the tenants in turn, to a sink that remembers when each came."""
@@ -148,7 +105,7 @@ class _Side:
                 self.stock.lay_in(first, options.payload_bytes)
                 self.stock.move_in(self.redis)
                 wait_until(lambda: sink.pushes() >= len(first), "the first pushes", DRAIN_MOST_S)
-                engine, redis = [self._supervisor.pid, *pids], [self.place.redis_pid]
+                engine, redis = [self.supervisor_pid, *pids], [self.place.redis_pid]
                 before_s = cpu_s(engine), cpu_s(redis)
                 began_s = time.monotonic()
                 due_s = asyncio.run(
@@ -166,14 +123,6 @@ class _Side:
                     came_s.setdefault(apns_id, piece.at_s)
             waits_s = [came_s[each] - at_s if each in came_s else None for each, at_s in due_s.items()]
             return Trickle(seconds, waits_s, repeated, sink.summary["connections"], *spent_s)
-
-    def _is_held(self) -> bool:
-        leases = [shard_keys(shard).lease for shard in range(DEFAULT_SHARDS)]
-        return bool(self.redis.exists(*leases) == DEFAULT_SHARDS)
-
-    def _is_settled(self) -> bool:
-        claims = [shard_keys(shard).claims for shard in range(DEFAULT_SHARDS)]
-        return not self.redis.exists(*claims)
 
 
 def run(options: TenantsOptions) -> dict[str, Any]:
