@@ -18,6 +18,7 @@ from loadtest.bench import (
     isolation,
     latency,
     machine,
+    peers,
     tenants,
 )
 from loadtest.bench.blackhole import BlackholeOptions
@@ -27,6 +28,7 @@ from loadtest.bench.e2e import E2eOptions
 from loadtest.bench.fairness import FairnessOptions
 from loadtest.bench.isolation import IsolationOptions
 from loadtest.bench.latency import LatencyOptions
+from loadtest.bench.peers import PeersOptions
 from loadtest.bench.tenants import TenantsOptions
 
 app: Final = App(
@@ -55,6 +57,7 @@ _BLACKHOLE: Final = BlackholeOptions()
 _FAIRNESS: Final = FairnessOptions()
 _ISOLATION: Final = IsolationOptions()
 _TENANTS: Final = TenantsOptions()
+_PEERS: Final = PeersOptions()
 
 
 @app.command(name="drain")
@@ -109,6 +112,12 @@ def _isolation(*, options: IsolationOptions = _ISOLATION, json: JsonFile = None)
 def _tenants(*, options: TenantsOptions = _TENANTS, json: JsonFile = None) -> int:
     """Drain jobs of very many tenants of some hundred teams, and of one: memory, connections, cost of each job."""
     return 1 if _report("tenants", json, lambda: tenants.run(options))["failed"] else 0
+
+
+@app.command(name="peers")
+def _peers(*, options: PeersOptions = _PEERS, json: JsonFile = None) -> int:
+    """Drain to the sink, and let other ways of sending to APNs do the same: pushes/s and CPU µs of each."""
+    return 1 if _report("peers", json, lambda: peers.run(options))["failed"] else 0
 
 
 if __name__ == "__main__":
