@@ -16,7 +16,7 @@ from loadtest.peers.task import Task, new_push
 
 SOURCES: Final = Path(__file__).resolve().parents[1] / "peers"
 MAKE_MOST_S: Final = 300.0
-EXTRA: Final = ".venv/bin/python -m pip install '.[peers]'"
+EXTRA: Final = ".venv/bin/python -m pip install -e '.[peers]'"
 # of h2load, which can't make device tokens up
 PATHS: Final = 1000
 
