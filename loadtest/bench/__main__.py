@@ -19,6 +19,7 @@ from loadtest.bench import (
     isolation,
     latency,
     machine,
+    peers,
     rtt,
     tenants,
 )
@@ -30,6 +31,7 @@ from loadtest.bench.fairness import FairnessOptions
 from loadtest.bench.growth import GrowthOptions
 from loadtest.bench.isolation import IsolationOptions
 from loadtest.bench.latency import LatencyOptions
+from loadtest.bench.peers import PeersOptions
 from loadtest.bench.rtt import RttOptions
 from loadtest.bench.tenants import TenantsOptions
 
@@ -61,6 +63,7 @@ _GROWTH: Final = GrowthOptions()
 _ISOLATION: Final = IsolationOptions()
 _RTT: Final = RttOptions()
 _TENANTS: Final = TenantsOptions()
+_PEERS: Final = PeersOptions()
 
 
 @app.command(name="drain")
@@ -127,6 +130,12 @@ def _rtt(*, options: RttOptions = _RTT, json: JsonFile = None) -> int:
 def _tenants(*, options: TenantsOptions = _TENANTS, json: JsonFile = None) -> int:
     """Drain jobs of very many tenants of some hundred teams, and of one: memory, connections, cost of each job."""
     return 1 if _report("tenants", json, lambda: tenants.run(options))["failed"] else 0
+
+
+@app.command(name="peers")
+def _peers(*, options: PeersOptions = _PEERS, json: JsonFile = None) -> int:
+    """Drain to the sink, and let other ways of sending to APNs do the same: pushes/s and CPU µs of each."""
+    return 1 if _report("peers", json, lambda: peers.run(options))["failed"] else 0
 
 
 if __name__ == "__main__":

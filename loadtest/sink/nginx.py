@@ -63,6 +63,7 @@ http {{
         listen 127.0.0.1:{port} ssl{listen_http2} backlog=1024;
         {http2_on}
         location /3/device/ {{
+            {echo}
             return 200;
         }}
         location / {{
@@ -85,6 +86,9 @@ http {{
 _RECORD = """log_format push '$msec $connection $http_apns_id';
     access_log {directory}/pushes.log push buffer=256k flush=1s;"""
 
+# as APNs does; for clients that cannot do without
+_ECHO = "add_header apns-id $http_apns_id;"
+
 
 def find_nginx() -> Path | None:
     """The nginx of this machine, if it has one; Debian keeps it where PATH of a user does not look."""
@@ -99,7 +103,14 @@ class NginxSink:
     host = "127.0.0.1"
 
     def __init__(
-        self, directory: Path, *, port: int = 0, streams: int = 1000, workers: int = 1, record: bool = False
+        self,
+        directory: Path,
+        *,
+        port: int = 0,
+        streams: int = 1000,
+        workers: int = 1,
+        record: bool = False,
+        echo_ids: bool = False,
     ) -> None:
         binary = find_nginx()
         if binary is None:
@@ -112,6 +123,7 @@ class NginxSink:
         self.ca_file = authority.ca_file
         self.record = self._directory / "pushes.log"
         self._log = _RECORD.format(directory=self._directory) if record else "access_log off;"
+        self._echo = _ECHO if echo_ids else ""
         self._polls = 0
         self._last_pushes = 0
         for attempt in range(1, START_ATTEMPTS + 1):
@@ -181,6 +193,7 @@ class NginxSink:
         config = _CONFIG.format(
             directory=self._directory,
             log=self._log,
+            echo=self._echo,
             workers=workers,
             # As root, workers would become `nobody` and could not write below the directory.
             user="user root;" if os.getuid() == 0 else "",

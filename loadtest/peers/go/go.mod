@@ -1,0 +1,3 @@
+module clarion.example/peers/gateway
+
+go 1.21
