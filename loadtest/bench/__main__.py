@@ -19,6 +19,7 @@ from loadtest.bench import (
     isolation,
     latency,
     machine,
+    matrix,
     peers,
     rtt,
     tenants,
@@ -31,6 +32,7 @@ from loadtest.bench.fairness import FairnessOptions
 from loadtest.bench.growth import GrowthOptions
 from loadtest.bench.isolation import IsolationOptions
 from loadtest.bench.latency import LatencyOptions
+from loadtest.bench.matrix import MatrixOptions
 from loadtest.bench.peers import PeersOptions
 from loadtest.bench.rtt import RttOptions
 from loadtest.bench.tenants import TenantsOptions
@@ -61,6 +63,7 @@ _BLACKHOLE: Final = BlackholeOptions()
 _FAIRNESS: Final = FairnessOptions()
 _GROWTH: Final = GrowthOptions()
 _ISOLATION: Final = IsolationOptions()
+_MATRIX: Final = MatrixOptions()
 _RTT: Final = RttOptions()
 _TENANTS: Final = TenantsOptions()
 _PEERS: Final = PeersOptions()
@@ -118,6 +121,12 @@ def _growth(*, options: GrowthOptions = _GROWTH, json: JsonFile = None) -> int:
 def _isolation(*, options: IsolationOptions = _ISOLATION, json: JsonFile = None) -> int:
     """Let one tenant's credential fail under load: what its neighbour notices, what APNs does, how it comes back."""
     return 1 if _report("isolation", json, lambda: isolation.run(options))["failed"] else 0
+
+
+@app.command(name="matrix")
+def _matrix(*, options: MatrixOptions = _MATRIX, json: JsonFile = None) -> int:
+    """Drain with more and more workers and links: pushes/s, time at APNs, CPU, and which of them to choose."""
+    return 1 if _report("matrix", json, lambda: matrix.run(options))["failed"] else 0
 
 
 @app.command(name="rtt")

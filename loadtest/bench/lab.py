@@ -109,7 +109,7 @@ class Lab:
         if command in ("run", "engine"):
             # several labs may run on one machine, and none is administered
             given += ["--admin-bind", ""]
-        if command in ("run", "engine", "ingest"):
+        if command in ("run", "engine", "ingest") and "--metrics-bind" not in options:
             given += ["--metrics-bind", "127.0.0.1:0"]
         with (self.directory / f"{command}.log").open("ab") as sink:
             return subprocess.Popen(

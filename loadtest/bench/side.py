@@ -45,9 +45,10 @@ class Side:
         return f"<Side {len(self.senders)} tenants, {self.sent} jobs>"
 
     @contextmanager
-    def engine(self, port: int, ca_file: Path) -> Iterator[list[int]]:
-        """Run the engine; gives the pids of its workers once they hold all shards."""
+    def engine(self, port: int, ca_file: Path, *more: str) -> Iterator[list[int]]:
+        """Run the engine; gives the pids of its workers once they hold all shards. ``more`` options of its."""
         given = (
+            *more,
             *("--apns-production-url", f"https://localhost:{port}", "--apns-ca-file", str(ca_file)),
             *("--links-max", str(self._links), "--workers", str(self._workers)),
         )
