@@ -21,6 +21,7 @@ from loadtest.bench import (
     machine,
     matrix,
     peers,
+    report,
     rtt,
     tenants,
 )
@@ -127,6 +128,13 @@ def _isolation(*, options: IsolationOptions = _ISOLATION, json: JsonFile = None)
 def _matrix(*, options: MatrixOptions = _MATRIX, json: JsonFile = None) -> int:
     """Drain with more and more workers and links: pushes/s, time at APNs, CPU, and which of them to choose."""
     return 1 if _report("matrix", json, lambda: matrix.run(options))["failed"] else 0
+
+
+@app.command(name="report")
+def _put_in() -> None:
+    """Put the last results of docs/results into the documents, as tables and charts."""
+    for line in report.run():
+        print(line)
 
 
 @app.command(name="rtt")

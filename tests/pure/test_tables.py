@@ -1,0 +1,58 @@
+"""Tables in documents come from results, and nothing else in a document is touched."""
+
+import pytest
+
+from loadtest.bench.tables import with_figures
+
+MACHINE = {"command": "scripts/bench rtt --json /tmp/somewhere.json --workers 2"}
+RTT = {
+    "cases": [
+        {
+            "rtt_ms": 0.0,
+            "payload_bytes": 256,
+            "pushes_per_s": 204_847,
+            "links": 4.6,
+            "share_of_windows": None,
+        },
+        {
+            "rtt_ms": 100.0,
+            "payload_bytes": 4096,
+            "pushes_per_s": 2_520,
+            "links": 32.0,
+            "share_of_windows": 0.979,
+        },
+    ],
+    "machine": MACHINE,
+}
+DOCUMENT = """# Ways
+
+<!-- figures: rtt -->
+anything
+<!-- end -->
+and the rest
+"""
+
+
+def test_a_table_stands_where_the_document_says() -> None:
+    made = with_figures(DOCUMENT, {"rtt": RTT})
+    assert made == (
+        "# Ways\n\n<!-- figures: rtt -->\n"
+        "| round trip and payload | pushes/s | links | of what their windows allow |\n"
+        "| --- | ---: | ---: | ---: |\n"
+        "| 0 ms, 256 bytes | 204,847 | 5 |  |\n"
+        "| 100 ms, 4,096 bytes | 2,520 | 32 | 98 % |\n"
+        "<!-- end -->\nand the rest\n"
+    )
+    # and is made anew each time
+    assert with_figures(made, {"rtt": RTT}) == made
+
+
+def test_a_document_without_a_place_is_as_it_was() -> None:
+    assert with_figures("no figures\n", {}) == "no figures\n"
+
+
+def test_a_table_that_there_is_not_is_named() -> None:
+    with pytest.raises(KeyError, match="speed"):
+        with_figures("<!-- figures: speed -->\n<!-- end -->", {})
+    with pytest.raises(KeyError, match="rtt"):
+        with_figures(DOCUMENT, {})
