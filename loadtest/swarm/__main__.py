@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -27,6 +28,7 @@ def _run(
     json: Annotated[Path | None, Parameter(name="--json", help="Write the result to this file.")] = None,
 ) -> int:
     facts = {**machine.facts(), "command": shlex.join(["scripts/locust", *sys.argv[1:]])}
+    facts["packages"]["locust"] = version("locust")
     result = run(options, locust_options)
     said = result.pop("said")
     if json is not None:

@@ -1,6 +1,8 @@
 """Who was at its end: Locust, which is one thread in Python, or the gateway, or the machine that both share. Pure.
 
-A process that takes all of a CPU can do no more; all of Locust's and of the gateway's processes have one busy thread.
+All of Locust's and of the gateway's processes have one busy thread. Such a process can do no more when it takes all of
+a CPU, and also when it takes less and waits for a CPU in all the time between: then others are in its way, and it would
+use the CPU if it had it. What matters is how often it has nothing to do.
 """
 
 from collections import Counter
@@ -28,10 +30,12 @@ class End(StrEnum):
 
 
 class Look(NamedTuple):
-    """CPU seconds within some seconds: by process, such as ingest-0, and of the whole machine, whoever took them."""
+    """CPU seconds within some seconds, by process, such as ingest-0: those that it had, and those that it wanted, which
+    are the same and what it waited for a CPU. ``machine_s``: of the whole machine, whoever had them."""
 
     seconds: float
     cpu_s: Mapping[str, float]
+    wanted_s: Mapping[str, float]
     machine_s: float
 
     def share(self, process: str) -> float:
@@ -53,12 +57,17 @@ def part_of(process: str) -> str:
 
 def end_of(look: Look, cpus: int) -> End:
     """Who was at its end in this look. The gateway goes first: what is full there is the answer that was looked for."""
-    full = {part_of(process) for process in look.cpu_s if look.share(process) >= FULL}
+    ran, wanted = (
+        {part_of(process) for process, each in spent.items() if each >= FULL * look.seconds}
+        for spent in (look.cpu_s, look.wanted_s)
+    )
+    # whoever waits for a CPU on a machine that has none left is not to blame
+    full = ran if look.machine_s >= MACHINE_FULL * cpus * look.seconds else wanted
     if full.intersection(GATEWAY):
         return End.CLARION
     if LOCUST in full:
         return End.LOCUST
-    return End.MACHINE if look.machine_s >= MACHINE_FULL * cpus * look.seconds else End.NOBODY
+    return End.MACHINE if full is ran else End.NOBODY
 
 
 def verdict(looks: Sequence[Look], cpus: int) -> Verdict:
@@ -75,7 +84,9 @@ def in_words(found: Verdict, looks: Sequence[Look]) -> str:
     gateway = busiest(looks, *GATEWAY)
     load = busiest(looks, LOCUST)
     others = others_share(looks)
-    spent = f"at its busiest Locust took {load[1]:.0%} of a CPU and {gateway[0]} {gateway[1]:.0%}"
+    spent = (
+        f"at its busiest Locust took {load[1]:.0%} of a CPU{_waited(looks)} and {gateway[0]} {gateway[1]:.0%}"
+    )
     instead = "For more than Locust can send, 'scripts/bench e2e' has a load that costs less and waits for no answer."
     match found.end:
         case End.LOCUST:
@@ -85,11 +96,12 @@ def in_words(found: Verdict, looks: Sequence[Look]) -> str:
         case End.CLARION:
             return f"Clarion was the bottleneck, in {found.share:.0%} of the run: {spent}."
         case End.MACHINE:
+            lighter = "The load of 'scripts/bench e2e' takes less of them."
             quiet = "Others take most of this machine; measure when they do not."
             return (
                 f"The machine was the bottleneck, in {found.share:.0%} of the run: no process was at its end, and all "
                 f"CPUs were taken, {others:.0%} of it by others than this run; {spent}. "
-                f"{quiet if others > 0.5 else instead}"
+                f"{quiet if others > 0.5 else lighter}"
             )
         case End.NOBODY:
             return f"Nobody was at its end: {spent}. More users, or --each-per-s 0, would ask for more."
@@ -105,6 +117,18 @@ def busiest(looks: Sequence[Look], *parts: str) -> tuple[str, float]:
     ]
     share, process = max(shares, default=(0.0, "nothing"))
     return process, share
+
+
+def _waited(looks: Sequence[Look]) -> str:
+    """How long Locust could have run and had to wait, in words."""
+    waited = [
+        (look.wanted_s[name] - look.cpu_s[name]) / look.seconds
+        for look in looks
+        for name in look.cpu_s
+        if part_of(name) == LOCUST
+    ]
+    most = max(waited, default=0.0)
+    return f" (and waited for one for up to {most:.0%} of the time)" if most >= 0.05 else ""
 
 
 def mean_share(looks: Sequence[Look], part: str) -> float:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from loadtest.bench.cpu import children, cpu_s
+from loadtest.bench.cpu import children, cpu_s, wanted_s
 from loadtest.swarm.bottleneck import LOCUST, Look
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -33,23 +33,40 @@ class Watch:
     def look(self) -> None:
         """One more. A process that came or went since the last look is not in it."""
         before = self._last
-        at_s, machine_s, pushes, taken = self._last = self._now()
-        grew_before, self._grew = self._grew, pushes > before[2]
+        now = self._last = self._now()
+        grew_before, self._grew = self._grew, now.pushes > before.pushes
         if grew_before and self._grew:
-            both = {name: taken[name] - before[3][name] for name in taken if name in before[3]}
-            # a thread that has ended takes its time with it
-            mine = {name: max(0.0, each) for name, each in both.items()}
-            self.looks.append(Look(at_s - before[0], mine, machine_s - before[1]))
+            self.looks.append(
+                Look(
+                    now.at_s - before.at_s,
+                    _since(before.cpu_s, now.cpu_s),
+                    _since(before.wanted_s, now.wanted_s),
+                    now.machine_s - before.machine_s,
+                )
+            )
 
-    def _now(self) -> tuple[float, float, int, dict[str, float]]:
-        taken = {}
+    def _now(self) -> "_Reading":
+        ran, wanted = {}, {}
         for name, pids in self._pids().items():
             try:
-                taken[name] = cpu_s(pids)
+                ran[name], wanted[name] = cpu_s(pids), wanted_s(pids)
             except (FileNotFoundError, ProcessLookupError):
                 # it has just ended
                 continue
-        return time.monotonic(), _machine_s(), self._pushes(), taken
+        return _Reading(time.monotonic(), ran, wanted, _machine_s(), self._pushes())
+
+
+class _Reading(NamedTuple):
+    at_s: float
+    cpu_s: Mapping[str, float]
+    wanted_s: Mapping[str, float]
+    machine_s: float
+    pushes: int
+
+
+def _since(before: Mapping[str, float], now: Mapping[str, float]) -> Mapping[str, float]:
+    # a thread that has ended takes its time with it
+    return {name: max(0.0, each - before[name]) for name, each in now.items() if name in before}
 
 
 def locust_pids(locust: "subprocess.Popen[bytes]") -> dict[str, list[int]]:

@@ -29,9 +29,11 @@ def tally_of(*findings: tuple[Finding, int]) -> Tally:
     return tally
 
 
-def look(machine: float = 1.5, **shares: float) -> Look:
-    """Of two seconds; shares of a CPU."""
-    return Look(2.0, {name.replace("_", "-"): 2 * share for name, share in shares.items()}, 2 * machine)
+def look(machine: float = 1.5, waiting: float = 0.0, **shares: float) -> Look:
+    """Of two seconds; shares of a CPU. Locust waited for one for that share of the time."""
+    ran = {name.replace("_", "-"): 2 * share for name, share in shares.items()}
+    wanted = {name: each + (2 * waiting if name == "locust" else 0) for name, each in ran.items()}
+    return Look(2.0, ran, wanted, 2 * machine)
 
 
 def run(*findings: tuple[Finding, int], came: int = 4, **changes: Any) -> Run:
@@ -83,6 +85,10 @@ def test_a_tally_is_told_in_words() -> None:
         ([look(locust=0.5, redis=0.99)], End.CLARION),
         ([look(locust=0.5, ingest_0=0.5, sink=0.99)], End.NOBODY),
         ([look(1.95, locust=0.6, ingest_0=0.5)], End.MACHINE),
+        # it would have run if it could, and other CPUs were idle
+        ([look(1.7, waiting=0.2, locust=0.75, ingest_0=0.3)], End.LOCUST),
+        ([look(1.95, waiting=0.2, locust=0.75, ingest_0=0.3)], End.MACHINE),
+        ([look(1.95, waiting=0.02, locust=0.92, ingest_0=0.3)], End.LOCUST),
         ([look(locust=0.5, ingest_0=0.5)], End.NOBODY),
         # a ramp is under full load only at its end, and a moment is not enough
         ([look(locust=0.3)] * 8 + [look(locust=0.95)] * 2, End.LOCUST),
@@ -100,6 +106,11 @@ def test_the_verdict_names_who_it_was_and_what_the_busiest_took(end: End) -> Non
     said = in_words(Verdict(end, 0.5), looks)
     assert "Locust took 95% of a CPU and ingest-0 70%" in said
     assert ("scripts/bench e2e" in said) is (end is End.LOCUST or end is End.MACHINE)
+
+
+def test_what_locust_waited_for_a_cpu_is_told() -> None:
+    said = in_words(Verdict(End.LOCUST, 1.0), [look(waiting=0.2, locust=0.75, redis=0.1)])
+    assert "Locust took 75% of a CPU (and waited for one for up to 20% of the time) and redis 10%" in said
 
 
 def test_a_part_is_all_of_its_processes() -> None:
