@@ -10,7 +10,7 @@ import orjson
 from cyclopts import App, Parameter
 
 from loadtest.bench import machine
-from loadtest.swarm.run import SwarmOptions, run
+from loadtest.swarm.run import NothingBegun, SwarmOptions, run
 
 app: Final = App(
     name="locust",
@@ -29,7 +29,11 @@ def _run(
 ) -> int:
     facts = {**machine.facts(), "command": shlex.join(["scripts/locust", *sys.argv[1:]])}
     facts["packages"]["locust"] = version("locust")
-    result = run(options, locust_options)
+    try:
+        result = run(options, locust_options)
+    except NothingBegun as error:
+        print(f"locust: {error}", file=sys.stderr)
+        return 1
     said = result.pop("said")
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)

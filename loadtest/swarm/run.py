@@ -117,6 +117,10 @@ class SwarmOptions:
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
+class NothingBegun(Exception):
+    """Locust has ended before it began; it has said why itself."""
+
+
 class Sink(NamedTuple):
     """A sink with a record, of either make."""
 
@@ -129,7 +133,7 @@ class Sink(NamedTuple):
 
 
 def run(options: SwarmOptions, locust_options: Sequence[str] = ()) -> dict[str, Any]:
-    """One run. Its ``failed`` names what was wrong; ``said`` is for a person."""
+    """One run. Its ``failed`` names what was wrong; ``said`` is for a person. Raises NothingBegun."""
     size = GatewayOptions(workers=options.workers, ingest_processes=options.ingest_processes)
     with lab(options.fsync) as place, _sink(place.directory / "sink") as sink:
         place.create_tenants(
@@ -220,11 +224,11 @@ def _drain(sink: Sink, accepted: int) -> None:
 
 
 def _tally(place: Lab) -> dict[str, Any]:
-    """Raises RuntimeError when Locust has left none."""
+    """Raises NothingBegun when Locust has left none."""
     try:
         tally: dict[str, Any] = json.loads(_tally_file(place).read_text())
     except FileNotFoundError:
-        raise RuntimeError("Locust ended before it had begun; its words are above") from None
+        raise NothingBegun("Locust ended before it had begun; its words are above") from None
     return tally
 
 
