@@ -1,7 +1,7 @@
 """CPU time by process, from the kernel's accounting (Linux)."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -16,14 +16,19 @@ def cpu_s(pids: Iterable[int]) -> float:
     From /proc/PID/task/*/schedstat, which counts nanoseconds where /proc/PID/stat counts ticks of 10 ms. A thread
     that has ended is missed; redis-server, nginx and Python workers keep theirs.
     """
-    return sum(_threads_ns(pid) for pid in pids) / 1e9
+    return sum(ran for pid in pids for ran, _ in _threads_ns(pid)) / 1e9
 
 
-def _threads_ns(pid: int) -> int:
-    total = 0
+def wanted_s(pids: Iterable[int]) -> float:
+    """The same, and the seconds that these threads could have run and had no CPU: others had them all."""
+    return sum(ran + waited for pid in pids for ran, waited in _threads_ns(pid)) / 1e9
+
+
+def _threads_ns(pid: int) -> Iterator[tuple[int, int]]:
+    """Of each thread: how long it has run, and how long it has waited for a CPU."""
     for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        total += int(task.read_text().split()[0])
-    return total
+        ran, waited, _ = task.read_text().split()
+        yield int(ran), int(waited)
 
 
 def process_cpu_s(pids: Iterable[int]) -> float:
