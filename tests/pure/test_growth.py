@@ -36,10 +36,10 @@ FULL = PoolFacts(
         # a link that is lost as soon as it is opened is not replaced at once either
         ({"links": 0, "since_opening_s": 0.1}, False),
         # answers come late, so it is not for want of windows or streams that the links are full
-        ({"lately_s": 0.129}, True),
-        ({"lately_s": 0.131}, False),
-        ({"trip_s": 0.0003, "lately_s": 0.01}, True),
-        ({"trip_s": 0.0003, "lately_s": 0.011}, False),
+        ({"lately_s": 0.111}, True),
+        ({"lately_s": 0.113}, False),
+        ({"trip_s": 0.0003, "lately_s": 0.002}, True),
+        ({"trip_s": 0.0003, "lately_s": 0.003}, False),
         # nothing was timed yet
         ({"trip_s": 0.0, "lately_s": 0.0}, True),
         ({"failing": True}, False),
