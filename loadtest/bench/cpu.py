@@ -1,5 +1,6 @@
 """CPU time by process, from the kernel's accounting (Linux)."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Final
 # how Linux makes the id of a process's CPU clock out of its pid: clock_getcpuclockid(3) does no more
 _PID_SHIFT: Final = 3
 _CPUCLOCK_SCHED: Final = 2
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_s(pids: Iterable[int]) -> float:
@@ -38,6 +40,14 @@ def process_cpu_s(pids: Iterable[int]) -> float:
     waited for still has its clock.
     """
     return sum(time.clock_gettime(~pid << _PID_SHIFT | _CPUCLOCK_SCHED) for pid in pids)
+
+
+def machine_s() -> float:
+    """Seconds that all CPUs of the machine together have worked since it booted, whoever for."""
+    user, nice, system, _idle, _waiting, irq, softirq, steal, *_ = (
+        Path("/proc/stat").read_text().split()[1:11]
+    )
+    return sum(map(int, (user, nice, system, irq, softirq, steal))) / _TICKS_PER_S
 
 
 def children(pid: int) -> list[int]:

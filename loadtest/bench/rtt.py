@@ -8,6 +8,7 @@ of the payloads and the windows are all that it can see.
 """
 
 import asyncio
+import os
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from cyclopts import Parameter
 from engine.policy.links import LinkOptions
 from loadtest.bench import rtt_verdict as verdict
 from loadtest.bench.backlog import Standing, enqueue
+from loadtest.bench.cpu import machine_s
 from loadtest.bench.lab import lab, wait_until
 from loadtest.bench.rtt_verdict import RETURNED_BYTES, Case, Look
 from loadtest.sink.protocol import Windows
@@ -94,7 +96,7 @@ def _drain(options: RttOptions, rtt_ms: float, payload: int) -> Case:
             looks = _watch(sink, relay, jobs)
             wait_until(lambda: sink.pushes() >= jobs, f"{jobs} pushes", within_s=DRAIN_MOST_S)
         came = sink.pushes()
-    return Case(rtt_ms, payload, jobs, came, options.first_s, looks)
+    return Case(rtt_ms, payload, jobs, came, options.first_s, looks, os.cpu_count() or 1)
 
 
 def _watch(sink: PythonSink, relay: Relay, jobs: int) -> list[Look]:
@@ -103,6 +105,6 @@ def _watch(sink: PythonSink, relay: Relay, jobs: int) -> list[Look]:
     wait_until(sink.pushes, "the first push at the sink")
     until_s = time.monotonic() + DRAIN_MOST_S
     while (pushes := sink.pushes()) < 0.9 * jobs and time.monotonic() < until_s:
-        looks.append(Look(time.monotonic(), pushes, relay.connections()))
+        looks.append(Look(time.monotonic(), pushes, relay.connections(), machine_s()))
         time.sleep(LOOK_EVERY_S)
     return looks

@@ -168,10 +168,13 @@ def _rtt(results: Results) -> str:
             _many(case["pushes_per_s"]),
             f"{case['links']:.0f}",
             f"{100 * case['share_of_windows']:.0f} %" if case["share_of_windows"] else "",
+            f"{100 * case['cpus_busy']:.0f} %",
         )
         for case in results["rtt"]["cases"]
     ]
-    return _table(("round trip and payload", "pushes/s", "links", "of what their windows allow"), rows)
+    return _table(
+        ("round trip and payload", "pushes/s", "links", "of what their windows allow", "CPUs busy"), rows
+    )
 
 
 def _growth(what: str, series: str) -> Callable[[Results], str]:

@@ -1,19 +1,13 @@
 """The CPU of a run, looked at again and again: what each process took since the last look, and the whole machine."""
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from loadtest.bench.cpu import children, cpu_s, wanted_s
+from loadtest.bench.cpu import children, cpu_s, machine_s, wanted_s
 from loadtest.swarm.bottleneck import LOCUST, Look
-
-TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-# in /proc/stat, of all CPUs together: user, nice, system, idle, iowait, irq, softirq, steal
-_BUSY: Final = (0, 1, 2, 5, 6, 7)
 
 
 class Watch:
@@ -53,7 +47,7 @@ class Watch:
             except (FileNotFoundError, ProcessLookupError):
                 # it has just ended
                 continue
-        return _Reading(time.monotonic(), ran, wanted, _machine_s(), self._pushes())
+        return _Reading(time.monotonic(), ran, wanted, machine_s(), self._pushes())
 
 
 class _Reading(NamedTuple):
@@ -91,9 +85,3 @@ def ended_after(process: "subprocess.Popen[bytes]", within_s: float) -> Iterator
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _machine_s() -> float:
-    first = Path("/proc/stat").read_text().partition("\n")[0]
-    ticks = [int(word) for word in first.split()[1:]]
-    return sum(ticks[place] for place in _BUSY) / TICKS_PER_S

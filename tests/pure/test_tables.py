@@ -13,6 +13,7 @@ RTT = {
             "pushes_per_s": 204_847,
             "links": 4.6,
             "share_of_windows": None,
+            "cpus_busy": 0.99,
         },
         {
             "rtt_ms": 100.0,
@@ -20,6 +21,7 @@ RTT = {
             "pushes_per_s": 2_520,
             "links": 32.0,
             "share_of_windows": 0.979,
+            "cpus_busy": 0.2,
         },
     ],
     "machine": MACHINE,
@@ -37,10 +39,10 @@ def test_a_table_stands_where_the_document_says() -> None:
     made = with_figures(DOCUMENT, {"rtt": RTT})
     assert made == (
         "# Ways\n\n<!-- figures: rtt -->\n"
-        "| round trip and payload | pushes/s | links | of what their windows allow |\n"
-        "| --- | ---: | ---: | ---: |\n"
-        "| 0 ms, 256 bytes | 204,847 | 5 |  |\n"
-        "| 100 ms, 4,096 bytes | 2,520 | 32 | 98 % |\n"
+        "| round trip and payload | pushes/s | links | of what their windows allow | CPUs busy |\n"
+        "| --- | ---: | ---: | ---: | ---: |\n"
+        "| 0 ms, 256 bytes | 204,847 | 5 |  | 99 % |\n"
+        "| 100 ms, 4,096 bytes | 2,520 | 32 | 98 % | 20 % |\n"
         "<!-- end -->\nand the rest\n"
     )
     # and is made anew each time

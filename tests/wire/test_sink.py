@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from push_client import PAYLOAD, PushClient
 
-from loadtest.sink.nginx import find_nginx
+from loadtest.sink import access_log
+from loadtest.sink.nginx import NginxSink, find_nginx
+from loadtest.sink.protocol import PREFACE, SinkProtocol, Windows
 from loadtest.sink.python import PythonSink
 from loadtest.sink.start import start_sink
 
@@ -118,3 +121,46 @@ def test_the_sink_process_says_where_it_is_and_what_it_took(tmp_path: Path) -> N
         process.send_signal(signal.SIGTERM)
         assert json.loads(process.stdout.readline()) == {"pushes": 1}
     assert process.returncode == 0
+
+
+@needs_nginx
+def test_nginx_writes_down_what_it_answered_and_when(tmp_path: Path) -> None:
+    ids = [f"{number:08x}-0000-7000-8000-000000000000" for number in range(50)]
+
+    async def scenario(port: int, ca_file: Path) -> None:
+        async with await PushClient.connect(port, ca_file) as client:
+            for apns_id in ids:
+                client.open(apns_id=apns_id)
+            client.flush()
+            await client.until(lambda: len(client.answers) == len(ids))
+
+    began_s = time.time()
+    with NginxSink(tmp_path, record=True) as sink:
+        asyncio.run(scenario(sink.port, sink.ca_file))
+    # to the millisecond, and nginx looks at the clock once a turn
+    pieces = list(access_log.pieces(sink.record))
+    assert [apns_id.decode() for piece in pieces for apns_id in piece.ids] == ids
+    assert len({piece.connection for piece in pieces}) == 1
+    assert all(began_s - 1 <= piece.at_s <= time.time() for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("windows", "returned"), [(Windows.WIDE, [40_000, 8_000]), (Windows.APPLE, [32_800])]
+)
+def test_windows_come_back_with_each_read_or_by_halves(windows: Windows, returned: list[int]) -> None:
+    written: list[bytes] = []
+
+    class Wire(asyncio.Transport):
+        def write(self, data: bytes) -> None:  # type: ignore[override]
+            written.append(data)
+
+    protocol = SinkProtocol(1000, lambda pushes: None, windows=windows)
+    protocol.connection_made(Wire())
+    protocol.data_received(PREFACE)
+    written.clear()
+    frame = (4_000).to_bytes(3) + b"\x00\x00\x00\x00\x00\x01" + bytes(4_000)
+    part = (800).to_bytes(3) + b"\x00\x00\x00\x00\x00\x01" + bytes(800)
+    protocol.data_received(part + frame * 9 + part * 4)
+    protocol.data_received(frame * 2)
+    updates = b"".join(written)
+    assert [int.from_bytes(updates[at + 9 : at + 13]) for at in range(0, len(updates), 13)] == returned
