@@ -32,7 +32,7 @@ ANSWER_S: Final = 20.0
 CONNECT_S: Final = 5.0
 # different requests for each tenant, so that a tenant's devices are spread over its shards
 BODIES: Final = 128
-CONNECTIONS_MOST: Final = 400
+CONNECTIONS_MOST: Final = 900
 # what is due is looked at so often: a timer for each request would cost more than the request
 TICK_S: Final = 0.001
 
