@@ -147,6 +147,10 @@ class Link(asyncio.Protocol):
         """How long it has taken nothing, and has nothing under way; seconds."""
         return 0.0 if self.connection.open else self._clock() - self._sent_s
 
+    def lately_s(self) -> float:
+        """The usual round trip now; longer if the push that is timed has been under way for longer."""
+        return max(self.trip.lately_s, self._clock() - self._timed_s if self._timed_id else 0.0)
+
     def send(self, held: Iterable[Held], most: int) -> int:
         """Write up to ``most`` jobs in one go, never more than ``room()``; returns how many were taken."""
         batch = cast(Iterable[Request], requests(held, self.book))

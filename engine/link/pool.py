@@ -258,7 +258,7 @@ class Pool:
             full_for_s=now_s - self._full_since_s,
             since_opening_s=now_s - self._opened_at_s,
             trip_s=min((link.trip.least_s for link in usable if link.trip.least_s), default=0.0),
-            lately_s=max((link.trip.lately_s for link in usable), default=0.0),
+            lately_s=max((link.lately_s() for link in usable), default=0.0),
             failing=self._failing.many,
         )
         if self._closed:

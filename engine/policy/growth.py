@@ -22,9 +22,6 @@ from typing import Final, NamedTuple
 
 from engine.policy.links import LinkOptions
 
-# this much longer than the shortest, a round trip is still that of the way: answers come in batches, and wait for us
-LATE_TIMES: Final = 1.1
-LATE_S: Final = 0.002
 # of answers, above which APNs is taken to be failing
 FAILED_SHARE_MOST: Final = 0.1
 # answers that one makes up its mind by
@@ -53,7 +50,7 @@ def wants_link(pool: PoolFacts, options: LinkOptions) -> bool:
         return True
     if pool.links >= options.most or pool.full_for_s < options.full_s:
         return False
-    return not pool.failing and pool.lately_s <= LATE_TIMES * pool.trip_s + LATE_S
+    return not pool.failing and pool.lately_s <= options.late_times * pool.trip_s + options.late_s
 
 
 def spare(idle_s: Sequence[float], options: LinkOptions) -> bool:

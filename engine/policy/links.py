@@ -25,7 +25,8 @@ from engine.policy.pause import PauseOptions
 class LinkOptions(NamedTuple):
     """``most``: links of one pool in one worker. ``pools_most``: pools of one worker; ``idle_s``: after which one that
     has not been used is closed. ``full_s``: how long all links must be full before one more is opened, ``apart_s``:
-    between openings, ``spare_s``: after which a link that the others made needless is closed.
+    between openings. Answers are late, so that one more would not help, that take more than ``late_times`` the shortest
+    round trip and ``late_s``. ``spare_s``: after which a link that the others made needless is closed.
 
     ``steady_s``: a link that ends sooner counts as a failure, after which the next dial waits. ``silent_s``: nothing
     came from APNs while pushes were under way (it is pinged after half of that); ``woken_s``: the same for a link that
@@ -43,6 +44,8 @@ class LinkOptions(NamedTuple):
     idle_s: float = 600.0
     full_s: float = 0.05
     apart_s: float = 0.25
+    late_times: float = 1.1
+    late_s: float = 0.002
     spare_s: float = 120.0
     redial_first_s: float = 1.0
     redial_most_s: float = 10.0

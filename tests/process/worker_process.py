@@ -47,7 +47,7 @@ SPREAD = 4
 # a worker's own times, short enough for a test
 OPTIONS: dict[str, Any] = {
     "retry": RetryOptions(first_s=0.2),
-    "links": LinkOptions(redial_first_s=0.1, apart_s=0.05),
+    "links": LinkOptions(redial_first_s=0.1, apart_s=0.05, late_s=5.0),
 }
 
 _numbers = itertools.count()

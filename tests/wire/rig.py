@@ -173,7 +173,9 @@ class Rig:
     ) -> Pool:
         """A pool that is tended every 10 ms, as a worker does twice a second; without an identity the team's bearer."""
         identity = identity or self.bearer(team)
-        link_options = LinkOptions(**{"apart_s": 0.02, "full_s": 0.02, "redial_first_s": 0.05, **options})
+        # answers come late whenever this machine does something else
+        quick = {"apart_s": 0.02, "full_s": 0.02, "redial_first_s": 0.05, "late_s": 5.0}
+        link_options = LinkOptions(**{**quick, **options})
         pool = Pool(
             PoolKey("production", identity.team_id, identity.key_id, identity.fingerprint),
             host or Host(at or self.at, self.contexts, link_options, clock=self.clock),
