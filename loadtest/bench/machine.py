@@ -2,14 +2,22 @@
 
 import os
 import platform
+import re
 import shlex
+import subprocess
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from loadtest.sink.nginx import find_nginx
+
 PACKAGES: Final = ("uvloop", "h2", "hpack", "redis", "hiredis", "msgspec", "aiohttp", "cryptography")
+_PROGRAMS: Final = {
+    "redis-server": ("redis-server", "--version"),
+    "nginx": (str(find_nginx() or "nginx"), "-v"),
+}
 
 
 def facts() -> dict[str, Any]:
@@ -21,6 +29,7 @@ def facts() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
+        "programs": {name: _said(*command) for name, command in _PROGRAMS.items()},
         "load_before": round(os.getloadavg()[0], 2),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
@@ -35,3 +44,13 @@ def _cpu_model() -> str:
     except OSError:
         pass
     return platform.processor()
+
+
+def _said(*command: str) -> str:
+    """The version that a program says it has; "" when there is none."""
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = re.search(r"\d+\.\d+\.\d+", said.stdout + said.stderr)
+    return found[0] if found else ""
