@@ -1,7 +1,7 @@
 """The feeder with a store that says what a test wants: every job that Redis has put in our hands is handed over."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,9 +11,11 @@ from rig import Rig, ids, job, run, until
 from engine.link.pool import Pool
 from engine.options import EngineOptions
 from engine.policy.pace import Way
+from engine.worker.dealer import Dealer
 from engine.worker.feeder import Feeder
 from engine.worker.hand import Claim, HeldRun
 from engine.worker.settler import Settler
+from shards.campaign import Campaign
 from shards.errors import StoreRefused, StoreUnavailable
 from shards.job import encode_job
 from shards.queue import Claimed, Fenced, Holding, Run, Settlement
@@ -29,8 +31,12 @@ class Store:
         self.said: list[str] = []
         self.rooms: list[dict[str, int]] = []
         self.settle_fails = 0
+        self.settlements: list[Settlement] = []
         self.doubted: list[int] = []
         self.given_up: set[Holding] = set()
+        # of the campaigns that there are; or None, and asking for them fails
+        self.campaigns: dict[bytes, Campaign] | None = {}
+        self.recalled: list[Mapping[int, set[bytes]]] = []
 
     async def claim(self, wanted: Sequence[tuple[Holding, str, int]], **how: Any) -> list[Any]:
         self.rooms.append(dict(how["rooms"]))
@@ -44,16 +50,25 @@ class Store:
             if brings is Fenced:
                 brings = Fenced(holding)
             if isinstance(brings, list):
-                runs = [Run("high", "tenant-0", [encode_job(each) for each in brings])] if brings else []
+                jobs = [each if isinstance(each, bytes) else encode_job(each) for each in brings]
+                runs = [Run("high", "tenant-0", jobs)] if brings else []
                 brings = Claimed(holding, claim_id, runs, not runs or not waiting)
             answers.append(brings)
         return answers
+
+    async def recall(self, wanted: Mapping[int, set[bytes]]) -> dict[bytes, Campaign]:
+        self.recalled.append(wanted)
+        if self.campaigns is None:
+            raise StoreUnavailable("gone", in_doubt=False)
+        ids = set().union(*wanted.values())
+        return {each: campaign for each, campaign in self.campaigns.items() if each in ids}
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Any]:
         if self.settle_fails:
             self.settle_fails -= 1
             raise StoreUnavailable("gone", in_doubt=True)
         self.said.append("settle")
+        self.settlements += settlements
         return [settlement.holding for settlement in settlements]
 
 
@@ -98,11 +113,13 @@ async def feeding(
     """A feeder and a settler at work on a pool of the rig."""
     settler = Settler(store, rig.hand.forget)  # type: ignore[arg-type]
     rig.hand._finished = settler.add
+    router: Any = OneRoute(pool or rig.pool(most=1), while_learning)
     feeder = Feeder(
         store,  # type: ignore[arg-type]
         rig.hand,
-        OneRoute(pool or rig.pool(most=1), while_learning),  # type: ignore[arg-type]
+        router,
         rig.fates,
+        Dealer(rig.hand, router, rig.fates, store),
         OPTIONS,
         is_ours=lambda holding: holding not in store.given_up,
         doubted=lambda shards: doubt(shards),
