@@ -32,7 +32,8 @@ _TOKEN_AT: Final = 1 + ID_BYTES + _NUMBER_BYTES
 _STAMP: Final = slice(1, 7)
 
 campaign_of: Final[Callable[[bytes], bytes]] = itemgetter(slice(1, 1 + ID_BYTES))
-mark_of: Final[Callable[[bytes], bytes]] = itemgetter(slice(0, 1))
+# the same for all elements of a campaign: the mark and the id
+head_of: Final[Callable[[bytes], bytes]] = itemgetter(slice(0, 1 + ID_BYTES))
 
 
 class Campaign(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import groupby, repeat
 from typing import Final
 
 import msgspec
 
 from engine.apns.headers import Held
 from engine.worker.hand import HeldRun
-from shards.campaign import MARK, Campaign, campaign_of, expand, mark_of
+from shards.campaign import Campaign, campaign_of, expand, head_of, is_element
 from shards.environment import Environment
 from shards.flow import environment_of
 from shards.job import decode_job
@@ -47,10 +47,10 @@ def decode_run(run: HeldRun, encoded: Sequence[bytes], now_s: float, known: Know
     at = _read_jobs(decoded, run, encoded, now_s)
     # a run without campaigns ends here, and nobody has looked for any
     if at < len(encoded):
-        for mark, some in groupby(encoded[at:], mark_of):
-            if mark == MARK:
-                for campaign_id, elements in groupby(some, campaign_of):
-                    _read_elements(decoded, run, list(elements), now_s, campaign_id, known(campaign_id))
+        for head, some in groupby(encoded[at:], head_of):
+            if is_element(head):
+                campaign_id = campaign_of(head)
+                _read_elements(decoded, run, list(some), now_s, campaign_id, known(campaign_id))
             else:
                 _read_jobs(decoded, run, list(some), now_s)
     return decoded
@@ -77,7 +77,7 @@ def _read_jobs(decoded: Decoded, run: HeldRun, encoded: Sequence[bytes], now_s: 
             return len(encoded)
         except msgspec.DecodeError:
             at = len(held) + len(expired) + len(strays) - before + unreadable
-            if encoded[at].startswith(MARK):
+            if is_element(encoded[at]):
                 return at
             # ``jobs`` goes on behind the one that failed, and one bad job does not stop its shard
             decoded.unreadable.append(encoded[at])
@@ -98,7 +98,7 @@ def _read_elements(
         return
     environment = environment_of(run.flow)
     decoded.elements[campaign_id] += len(elements)
-    entries = [(job, run) for job in expand(elements, campaign)]
+    entries = list(zip(expand(elements, campaign), repeat(run)))
     if campaign.environment != environment or environment not in _ENVIRONMENTS:
         decoded.strays += entries
     elif 0 < campaign.expiration <= now_s:
