@@ -137,6 +137,7 @@ class Dealer:
         for run, elements in unlearned:
             # not from what is remembered: a round may bring more campaigns than are
             for lost in await self._deal_run(run, elements, now_s, found.get, filled, away=away):
+                run.claim.elements[campaign_of(lost)] += 1
                 self._fates.bury_encoded(run, lost, "CampaignUnknown")
 
     async def _route(self, run: HeldRun, held: list[Held]) -> list[Pool]:

@@ -252,8 +252,9 @@ class Place:
         )
 
     def campaigns(self) -> int:
-        """How many records of campaigns the shards keep."""
-        return sum(int(self.raw.hlen(shard_keys(shard).campaigns)) for shard in range(DEFAULT_SHARDS))
+        """How many records of campaigns, and counts of their elements, the shards keep."""
+        keys = map(shard_keys, range(DEFAULT_SHARDS))
+        return sum(int(self.raw.hlen(key)) for each in keys for key in (each.campaigns, each.left))
 
     def claims(self) -> int:
         return sum(int(self.raw.scard(shard_keys(shard).claims)) for shard in range(DEFAULT_SHARDS))

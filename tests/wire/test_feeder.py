@@ -268,7 +268,7 @@ def test_campaigns_that_are_new_are_asked_for_once_for_a_round_and_then_remember
             counted = Counter[bytes]()
             for settlement in store.settlements:
                 counted.update(settlement.elements)
-            assert counted == {one: 15, other: 5}
+            assert counted == {one: 15, other: 5, lost: 2}
 
     run(scenario)
 
