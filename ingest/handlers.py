@@ -24,7 +24,7 @@ from ingest.gather import Parcel, Place, Placer, Reason, Stored, pack, placer
 from ingest.options import IngestOptions
 from ingest.problems import Code, Problem, Refusal, problem
 from ingest.rate import Allowance
-from ingest.schema import EMPTY_BODY, Decoded, decode_array, decode_campaign, decode_lines, decode_one
+from ingest.schema import EMPTY_BODY, Decoded, decode_array, decode_lines, decode_one, decode_request
 from ingest.store import Store
 from shards.api_key import Scope
 from shards.campaign import new_campaign_id
@@ -168,7 +168,7 @@ class Pushes:
         body = await read_body(request, self._options.body_bytes_most, self._options.body_s)
         if isinstance(body, Refusal):
             return body
-        decoded = decode_campaign(body, self._options.campaign_devices_most)
+        decoded = decode_request(body, self._options.campaign_devices_most)
         if isinstance(decoded, Refusal):
             return decoded
         wanted, tokens = decoded

@@ -165,7 +165,7 @@ def decode_lines(body: bytes, most: int) -> Sequence[Decoded] | Refusal:
     return _sized(notifications, most)
 
 
-def decode_campaign(body: bytes, most: int) -> tuple[CampaignRequest, Sequence[str | Refusal]] | Refusal:
+def decode_request(body: bytes, most: int) -> tuple[CampaignRequest, Sequence[str | Refusal]] | Refusal:
     """A campaign and its device tokens in order, each by itself; a refusal when all of it can't be used."""
     try:
         campaign = _decode_request(body)

@@ -9,9 +9,8 @@ from ingest.admission import admit
 from ingest.campaign import Addressed, admit_campaign, portions
 from ingest.gather import pack, placer
 from ingest.problems import Code, Refusal
-from ingest.schema import CAMPAIGN_FIELDS, decode_campaign
-from shards.campaign import decode_campaign as decode_record
-from shards.campaign import expand, new_campaign_id
+from ingest.schema import CAMPAIGN_FIELDS, decode_request
+from shards.campaign import decode_campaign, expand, new_campaign_id
 from shards.credential import Credential
 from shards.job import Job
 from shards.notification import CampaignRequest, Notification
@@ -30,7 +29,7 @@ GOOD: dict[str, Any] = {
 
 def decoded(most: int = 10, **fields: Any) -> Any:
     given = {name: value for name, value in {**GOOD, **fields}.items() if value is not None}
-    return decode_campaign(json.dumps(given).encode(), most)
+    return decode_request(json.dumps(given).encode(), most)
 
 
 def addressed(*tokens: Any, **fields: Any) -> Addressed:
@@ -66,7 +65,7 @@ def test_an_element_expands_to_the_job_that_a_single_push_would_have_been() -> N
     [(place, elements)] = addressed("AbCd", **fields).parcel().by_place.items()
     parcel = addressed("AbCd", **fields).parcel()
     assert parcel.campaign is not None
-    [job] = expand(elements, decode_record(parcel.campaign[1]))
+    [job] = expand(elements, decode_campaign(parcel.campaign[1]))
     request, _ = decoded(**fields)
     [single] = admit([request.to("AbCd")], TENANT, [job.id], NOW_MS)
     assert job == single and isinstance(single, Job)
@@ -145,7 +144,7 @@ def test_the_field_for_one_device_is_guessed_to_mean_many() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"[1]", b"{", b'{"device_tokens":["\xff"]', b"[" * 100_000])
 def test_no_body_makes_it_fail(body: bytes) -> None:
-    assert isinstance(decode_campaign(body, 10), Refusal)
+    assert isinstance(decode_request(body, 10), Refusal)
 
 
 def test_exactly_as_many_devices_as_may_be_are_taken() -> None:
