@@ -113,11 +113,8 @@ def admit(
 
 def _admit_one(notification: Notification, job_id: bytes, now_ms: int) -> Job | Refusal:
     """Everything but the topic."""
-    try:
-        device_token = hexlify(unhexlify(notification.device_token))
-    except (BinasciiError, ValueError):
-        return BAD_TOKEN
-    if not 2 <= len(device_token) <= TOKEN_DIGITS_MOST:
+    device_token = read_token(notification.device_token)
+    if device_token is None:
         return BAD_TOKEN
 
     push_type = notification.push_type
@@ -167,6 +164,15 @@ def _admit_one(notification: Notification, job_id: bytes, now_ms: int) -> Job | 
         collapse_id,
         now_ms,
     )
+
+
+def read_token(written: str) -> bytes | None:
+    """A device token as lower-case hex; None for what is none."""
+    try:
+        device_token = hexlify(unhexlify(written))
+    except (BinasciiError, ValueError):
+        return None
+    return device_token if 2 <= len(device_token) <= TOKEN_DIGITS_MOST else None
 
 
 def judge_topic(topic: str, push_type: str, topics: Sequence[str]) -> Refusal | None:

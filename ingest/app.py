@@ -39,6 +39,7 @@ def routes(store: Store, options: IngestOptions) -> Routes:
         {
             "/v1/push": {"POST": pushes.one},
             "/v1/push/batch": {"POST": pushes.batch},
+            "/v1/push/campaign": {"POST": pushes.campaign},
             "/v1/tenant": {"GET": Standings(store, options).show},
             "/readyz": {"GET": partial(_ready, store, options)},
             **{

@@ -20,11 +20,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from shards.campaign import Portion
 from shards.errors import StoreError, StoreRefused, StoreUnavailable
 from shards.flow import flow_of
 from shards.job import Job, encode_job
 from shards.lanes import Lane
-from shards.notification import Notification
+from shards.notification import CampaignRequest, Notification
 from shards.placement import base_shard, device_shard
 from shards.queue import Batch, Full
 from shards.tenant import Tenant
@@ -35,16 +36,20 @@ FLIGHT_BYTES_MOST: Final = 16 * 1024 * 1024
 
 # shard, lane, flow, and how many pushes the flow may have on that shard
 Place = tuple[int, Lane, str, int]
-Placer = Callable[[Notification, Job], Place]
+Placer = Callable[[Notification | CampaignRequest, bytes], Place]
 Reason = StoreRefused | Full
 
 
 class Parcel(NamedTuple):
-    """The encoded jobs of one request by place, with their number and their size in bytes."""
+    """The encoded jobs of one request by place, with their number and their size in bytes.
+
+    ``campaign``: its id and its record, if they are the elements of one.
+    """
 
     by_place: Mapping[Place, Sequence[bytes]]
     jobs: int
     size: int
+    campaign: tuple[bytes, bytes] | None = None
 
 
 class Stored(NamedTuple):
@@ -81,21 +86,22 @@ class Enqueuer(Protocol):
 
 
 def placer(tenant: Tenant, shards: int, queue_most: int) -> Placer:
-    """Where a tenant's jobs go. ``queue_most`` is how many may stand in the queues, if it has no limit of its own.
+    """Where a tenant's jobs go: by what is asked for, and the device token in hex.
 
-    The limit is divided over the tenant's shards: a shard's scripts see no other shard.
+    ``queue_most`` is how many may stand in the queues, if it has no limit of its own. It is divided over the tenant's
+    shards: a shard's scripts see no other shard.
     """
     name, spread = tenant.id, tenant.spread
     base = base_shard(name, shards)
     most = -(-(tenant.limits.queue_most or queue_most) // min(spread, shards))
     flows: dict[str, str] = {}
 
-    def place(notification: Notification, job: Job) -> Place:
+    def place(notification: Notification | CampaignRequest, device_token: bytes) -> Place:
         environment = notification.environment
         flow = flows.get(environment)
         if flow is None:
             flow = flows[environment] = flow_of(name, environment)
-        return device_shard(base, job.device_token, spread, shards), notification.lane, flow, most
+        return device_shard(base, device_token, spread, shards), notification.lane, flow, most
 
     return place
 
@@ -183,6 +189,7 @@ class Gatherer:
 
     async def _fly_once(self, aboard: list[tuple[Parcel, asyncio.Future[Fate]]]) -> None:
         cargo: dict[Place, list[bytes]] = {}
+        campaigns: dict[Place, list[Portion]] = {}
         for parcel, fate in aboard:
             if fate.done():
                 # its request went away before anything was sent: nobody was told that it is accepted
@@ -192,9 +199,11 @@ class Gatherer:
                     cargo[place] += jobs
                 else:
                     cargo[place] = list(jobs)
+                if parcel.campaign is not None:
+                    campaigns.setdefault(place, []).append(Portion(*parcel.campaign, len(jobs)))
         landed: Fate = Unstored("the flight was broken off", in_doubt=True)
         try:
-            landed = await self._send(cargo)
+            landed = await self._send(cargo, campaigns)
         finally:
             for parcel, fate in aboard:
                 self._jobs -= parcel.jobs
@@ -202,8 +211,12 @@ class Gatherer:
                 if not fate.done():
                     fate.set_result(_own_part(landed, parcel))
 
-    async def _send(self, cargo: Mapping[Place, Sequence[bytes]]) -> Fate:
-        batches = [Batch(shard, lane, flow, jobs, most) for (shard, lane, flow, most), jobs in cargo.items()]
+    async def _send(
+        self, cargo: Mapping[Place, Sequence[bytes]], campaigns: Mapping[Place, Sequence[Portion]]
+    ) -> Fate:
+        batches = [
+            Batch(*place[:3], jobs, place[3], campaigns.get(place, ())) for place, jobs in cargo.items()
+        ]
         if not batches:
             return _ALL_STORED
         try:

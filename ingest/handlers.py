@@ -1,13 +1,14 @@
-"""The two ways to push over HTTP: one notification, or a batch.
+"""The three ways to push over HTTP: one notification, a batch, or one notification for many devices.
 
-Both take the same steps: who is it, read, decode, admit, meter, place, store, answer. 202 is said only when Redis has
+All take the same steps: who is it, read, decode, admit, meter, place, store, answer. 202 is said only when Redis has
 the jobs. A batch is answered item by item and in order, whatever became of each; a request as a whole fails only
 for reasons that concern all of it. A tenant's rate counts what passed admission, and tells of itself in every answer.
 """
 
+import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -17,20 +18,25 @@ from ingest.admission import admit
 from ingest.answer import Answer, refused
 from ingest.authentication import authenticate
 from ingest.body import JSON, NDJSON, media_type, read_body
+from ingest.campaign import admit_campaign, portions
 from ingest.fates import IN_DOUBT, NOT_REACHED, refusal_by_rate, refusal_for, refusal_for_all, refusal_of
-from ingest.gather import Placer, Stored, pack, placer
+from ingest.gather import Parcel, Place, Placer, Reason, Stored, pack, placer
 from ingest.options import IngestOptions
 from ingest.problems import Code, Problem, Refusal, problem
 from ingest.rate import Allowance
-from ingest.schema import EMPTY_BODY, Decoded, decode_array, decode_lines, decode_one
+from ingest.schema import EMPTY_BODY, Decoded, decode_array, decode_lines, decode_one, decode_request
 from ingest.store import Store
 from shards.api_key import Scope
+from shards.campaign import new_campaign_id
 from shards.job import Job, new_ids
 from shards.tenant import Tenant
 
 ID_RANDOM_BYTES: Final = 10
+# devices of a campaign that are looked at before others have their turn
+ADDRESSED_AT_ONCE: Final = 2_000
 
 ONE_IS_JSON: Final = Refusal(Code.CONTENT_TYPE, f"send the notification with Content-Type: {JSON}")
+CAMPAIGN_IS_JSON: Final = Refusal(Code.CONTENT_TYPE, f"send the campaign with Content-Type: {JSON}")
 BATCH_IS_JSON: Final = Refusal(
     Code.CONTENT_TYPE, f"send the batch with Content-Type: {JSON} (an array) or {NDJSON} (one a line)"
 )
@@ -43,7 +49,7 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A notification of a batch that was not accepted, and why."""
+    """A push of a batch that was not accepted, and why."""
 
     error: Problem
 
@@ -67,7 +73,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Pushes:
-    """The resources /v1/push and /v1/push/batch. ``now_s`` is Unix time."""
+    """The resources /v1/push, /v1/push/batch and /v1/push/campaign. ``now_s`` is Unix time."""
 
     def __init__(
         self,
@@ -91,6 +97,10 @@ class Pushes:
     async def batch(self, request: web.BaseRequest, request_id: str) -> Answer:
         """POST /v1/push/batch"""
         return await self._metered(self._batch, request, request_id)
+
+    async def campaign(self, request: web.BaseRequest, request_id: str) -> Answer:
+        """POST /v1/push/campaign"""
+        return await self._metered(self._campaign, request, request_id)
 
     async def _metered(self, push: "_Push", request: web.BaseRequest, request_id: str) -> Answer:
         """The answer to a push of whoever it is, with the headers of their rate."""
@@ -121,13 +131,12 @@ class Pushes:
             return verdict
         if self._store.shards is None:
             return NOT_REACHED
-        if allowance is not None:
-            over = refusal_by_rate(await self._store.meters.take(allowance, 1))
-            if over is not None:
-                return over
         place = self._placer(tenant, self._store.shards)
-        fate = await self._store.gatherer.store(pack(((place(notification, verdict), verdict),)))
-        return refusal_of(fate) or Answer(202, b'{"id":"%b"}' % verdict.id, request_id)
+        parcel = pack(((place(notification, verdict.device_token), verdict),))
+        refused = await self._take_in(parcel, allowance)
+        if isinstance(refused, Refusal):
+            return refused
+        return Answer(202, b'{"id":"%b"}' % verdict.id, request_id)
 
     async def _batch(
         self, request: web.BaseRequest, request_id: str, tenant: Tenant, allowance: Allowance | None
@@ -148,7 +157,39 @@ class Pushes:
         stored = await self._store_batch(notifications, verdicts, tenant, allowance)
         if isinstance(stored, Refusal):
             return stored
-        return _batch_answer(stored, request_id, minimal=_wants_minimal(request))
+        results = [each if isinstance(each, Refusal) else each.id for each in stored]
+        return _batch_answer(results, request_id, minimal=_wants_minimal(request))
+
+    async def _campaign(
+        self, request: web.BaseRequest, request_id: str, tenant: Tenant, allowance: Allowance | None
+    ) -> Answer | Refusal:
+        if media_type(request.headers.get("Content-Type", "")) != JSON:
+            return CAMPAIGN_IS_JSON
+        body = await read_body(request, self._options.body_bytes_most, self._options.body_s)
+        if isinstance(body, Refusal):
+            return body
+        decoded = decode_request(body, self._options.campaign_devices_most)
+        if isinstance(decoded, Refusal):
+            return decoded
+        wanted, tokens = decoded
+        if self._store.shards is None:
+            return NOT_REACHED
+        now_ms = int(self._now_s() * 1000)
+        campaign_id = new_campaign_id(now_ms, self._randomness(ID_RANDOM_BYTES))
+        place = self._placer(tenant, self._store.shards)
+        admitted = admit_campaign(wanted, tenant, campaign_id, now_ms, place)
+        if isinstance(admitted, Refusal):
+            return admitted
+        for some in portions(tokens, ADDRESSED_AT_ONCE):
+            admitted.address(some)
+            # whoever else is being served
+            await asyncio.sleep(0)
+        parcel = admitted.parcel()
+        refused = await self._take_in(parcel, allowance) if parcel.jobs else {}
+        if isinstance(refused, Refusal):
+            return refused
+        results = admitted.results({where: refusal_for(reason) for where, reason in refused.items()})
+        return _batch_answer(results, request_id, minimal=_wants_minimal(request))
 
     def _admit(self, notifications: Sequence[Decoded], tenant: Tenant) -> list[Job | Refusal]:
         now_ms = int(self._now_s() * 1000)
@@ -167,25 +208,32 @@ class Pushes:
             return NOT_REACHED
         place = self._placer(tenant, self._store.shards)
         placed = [
-            (place(notification, job), job)
+            (place(notification, job.device_token), job)
             for notification, job in zip(notifications, verdicts, strict=True)
             if isinstance(job, Job) and not isinstance(notification, Refusal)
         ]
         if not placed:
             return verdicts
+        refused = await self._take_in(pack(placed), allowance)
+        if isinstance(refused, Refusal):
+            return refused
+        if not refused:
+            return verdicts
+        lost = {job.id: refused[where] for where, job in placed if where in refused}
+        return [refusal_for(lost[v.id]) if isinstance(v, Job) and v.id in lost else v for v in verdicts]
+
+    async def _take_in(self, parcel: Parcel, allowance: Allowance | None) -> Mapping[Place, Reason] | Refusal:
+        """Meter and store; returns the places that took nothing, or why none did."""
         if allowance is not None:
-            over = refusal_by_rate(await self._store.meters.take(allowance, len(placed)))
+            over = refusal_by_rate(await self._store.meters.take(allowance, parcel.jobs))
             if over is not None:
                 return over
-        fate = await self._store.gatherer.store(pack(placed))
+        fate = await self._store.gatherer.store(parcel)
         if not isinstance(fate, Stored):
             return refusal_of(fate) or IN_DOUBT
-        if not fate.refused:
-            return verdicts
-        lost = {job.id: fate.refused[where] for where, job in placed if where in fate.refused}
-        if len(lost) == len(placed):
+        if len(fate.refused) == len(parcel.by_place):
             return refusal_for_all(fate.refused.values())
-        return [refusal_for(lost[v.id]) if isinstance(v, Job) and v.id in lost else v for v in verdicts]
+        return fate.refused
 
     def _placer(self, tenant: Tenant, shards: int) -> Placer:
         of, place = self._placers.get(tenant.id, (None, None))
@@ -204,16 +252,17 @@ class Pushes:
 _Push = Callable[[web.BaseRequest, str, Tenant, Allowance | None], Awaitable[Answer | Refusal]]
 
 
-def _batch_answer(verdicts: list[Job | Refusal], request_id: str, *, minimal: bool) -> Answer:
+def _batch_answer(ids: Sequence[bytes | Refusal], request_id: str, *, minimal: bool) -> Answer:
+    """``ids``: the apns-id of each push, or why there is none."""
     results: list[Accepted | Refused] = []
     accepted = 0
-    for verdict in verdicts:
-        if isinstance(verdict, Refusal):
-            results.append(Refused(problem(verdict)))
+    for each in ids:
+        if isinstance(each, Refusal):
+            results.append(Refused(problem(each)))
         else:
             accepted += 1
-            results.append(Accepted(verdict.id.decode()))
-    refused_count = len(verdicts) - accepted
+            results.append(Accepted(each.decode()))
+    refused_count = len(ids) - accepted
     status = 207 if refused_count else 202
     if minimal:
         counts = BatchCounts(accepted, refused_count)

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import msgspec
 
-from ingest.admission import COLLAPSE_ID_BYTES_MOST, PRIORITIES, TOKEN_DIGITS_MOST
+from ingest.admission import BAD_TOKEN, COLLAPSE_ID_BYTES_MOST, PRIORITIES, TOKEN_DIGITS_MOST
 from ingest.body import JSON, NDJSON
 from ingest.handlers import Accepted, BatchCounts, Refused
 from ingest.options import IngestOptions
 from ingest.problems import CONTENT_TYPE, KINDS, Code, Problem, Refusal, problem
 from ingest.schema import EXPECTED
 from ingest.standing import Obstacle, Standing, StandingLimits, Waiting
-from shards.notification import Notification
+from shards.notification import CampaignRequest, Notification
 
 EXAMPLE: Final[dict[str, Any]] = {
     "device_token": "0a1b2c3d" * 8,
@@ -32,6 +32,12 @@ FULL_EXAMPLE: Final[dict[str, Any]] = {
     "collapse_id": "inbox-42",
     "environment": "sandbox",
     "payload": {"aps": {"content-available": 1}},
+}
+CAMPAIGN_EXAMPLE: Final[dict[str, Any]] = {
+    "device_tokens": ["0a1b2c3d" * 8, "4e5f6071" * 8],
+    "topic": "com.example.app",
+    "payload": {"aps": {"alert": "Today only"}},
+    "lane": "low",
 }
 PUSH_STATUSES: Final = (400, 401, 403, 408, 413, 415, 422, 429, 503)
 ID_EXAMPLE: Final = "019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071"
@@ -80,6 +86,8 @@ REFUSED_EXAMPLE: Final = problem(
     Refusal(Code.BAD_PRIORITY, "Apple refuses background pushes with priority 10; write 5", "/priority")
 )
 
+BAD_TOKEN_EXAMPLE: Final = problem(msgspec.structs.replace(BAD_TOKEN, pointer="/device_tokens/1"))
+
 
 def describe(options: IngestOptions, release: str) -> dict[str, Any]:
     """The OpenAPI document of an ingest that runs with ``options``."""
@@ -96,6 +104,7 @@ def describe(options: IngestOptions, release: str) -> dict[str, Any]:
         "paths": {
             "/v1/push": {"post": _push()},
             "/v1/push/batch": {"post": _batch(options)},
+            "/v1/push/campaign": {"post": _campaign(options)},
             "/v1/tenant": {"get": _tenant()},
             "/livez": {"get": _open("The process answers", "Asks nobody else.", 200)},
             "/readyz": {"get": _open("Redis answers within a second", "503 until it does.", 200, 503)},
@@ -113,29 +122,38 @@ def describe(options: IngestOptions, release: str) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
-        [Notification, Accepted, Refused, BatchCounts, Problem, Standing],
+        [Notification, CampaignRequest, Accepted, Refused, BatchCounts, Problem, Standing],
         ref_template="#/components/schemas/{name}",
     )
-    fields: dict[str, Any] = schemas["Notification"]["properties"]
-    for name, expected in EXPECTED.items():
-        fields[name]["description"] = expected[:1].upper() + expected[1:]
-    fields["device_token"] |= {"pattern": "^([0-9A-Fa-f]{2})+$", "maxLength": TOKEN_DIGITS_MOST}
-    fields["payload"] |= {"type": "object", "minProperties": 1}
-    fields["priority"] |= {"enum": [*PRIORITIES, None]}
-    fields["push_type"] |= {"pattern": "^[a-z]{1,32}$"}
-    fields["collapse_id"] |= {"maxLength": COLLAPSE_ID_BYTES_MOST}
+    token = {"pattern": "^([0-9A-Fa-f]{2})+$", "maxLength": TOKEN_DIGITS_MOST}
+    tokens = {"type": "array", "items": {"type": "string", **token}, "minItems": 1}
+    for name in ("Notification", "CampaignRequest"):
+        _detail(schemas[name]["properties"])
+    schemas["Notification"]["properties"]["device_token"] |= token
+    schemas["CampaignRequest"]["properties"]["device_tokens"] |= tokens
     # by hand: msgspec can't tell which of two untagged Structs a result is, and so makes no schema for it
     counts = schemas["BatchCounts"]
     results = {"type": "array", "items": {"oneOf": [_ref("Accepted"), _ref("Refused")]}}
     schemas["BatchAnswer"] = {
         "title": "BatchAnswer",
-        "description": "The answer to a batch: one result for each notification, in order.",
+        "description": "The answer to a batch or a campaign: one result for each push, in order.",
         "type": "object",
         "properties": {**counts["properties"], "results": results},
         "required": [*counts["required"], "results"],
     }
     schemas["Notification"]["examples"] = [EXAMPLE, FULL_EXAMPLE]
+    schemas["CampaignRequest"]["examples"] = [CAMPAIGN_EXAMPLE]
     return schemas
+
+
+def _detail(fields: dict[str, Any]) -> None:
+    """What the types of a push's fields do not say."""
+    for name, field in fields.items():
+        field["description"] = EXPECTED[name][:1].upper() + EXPECTED[name][1:]
+    fields["payload"] |= {"type": "object", "minProperties": 1}
+    fields["priority"] |= {"enum": [*PRIORITIES, None]}
+    fields["push_type"] |= {"pattern": "^[a-z]{1,32}$"}
+    fields["collapse_id"] |= {"maxLength": COLLAPSE_ID_BYTES_MOST}
 
 
 def _push() -> dict[str, Any]:
@@ -152,10 +170,43 @@ def _push() -> dict[str, Any]:
 
 
 def _batch(options: IngestOptions) -> dict[str, Any]:
+    return _many(
+        "pushBatch",
+        "Send many notifications",
+        f"At most {options.batch_items_most} notifications and {options.body_bytes_most} bytes, also "
+        "after decompression. There is one result for each notification, in order, and a bad one does not spoil the "
+        "others. The pointer in an error is relative to its notification.",
+        {
+            JSON: {
+                "schema": {"type": "array", "items": _ref("Notification"), "minItems": 1},
+                "example": [EXAMPLE, FULL_EXAMPLE],
+            },
+            NDJSON: {"schema": _ref("Notification")},
+        },
+        REFUSED_EXAMPLE,
+    )
+
+
+def _campaign(options: IngestOptions) -> dict[str, Any]:
+    return _many(
+        "pushCampaign",
+        "Send one notification to many devices",
+        f"At most {options.campaign_devices_most} devices and {options.body_bytes_most} bytes, also after "
+        "decompression. There is one result for each device, in order, and a bad token does not spoil the others; what "
+        "they have in common is refused as a whole. Each device counts as one push.",
+        {JSON: _content("CampaignRequest", CAMPAIGN_EXAMPLE)},
+        BAD_TOKEN_EXAMPLE,
+    )
+
+
+def _many(
+    operation: str, summary: str, description: str, body: Mapping[str, Any], refused: Problem
+) -> dict[str, Any]:
+    """A resource that takes many pushes and answers each."""
     example = {
         "accepted": 1,
         "refused": 1,
-        "results": [{"id": ID_EXAMPLE}, {"error": msgspec.to_builtins(REFUSED_EXAMPLE)}],
+        "results": [{"id": ID_EXAMPLE}, {"error": msgspec.to_builtins(refused)}],
     }
     answer = _response(
         "All accepted",
@@ -164,11 +215,9 @@ def _batch(options: IngestOptions) -> dict[str, Any]:
         RATE_HEADERS,
     )
     return {
-        "operationId": "pushBatch",
-        "summary": "Send many notifications",
-        "description": f"At most {options.batch_items_most} notifications and {options.body_bytes_most} bytes, also "
-        "after decompression. There is one result for each notification, in order, and a bad one does not spoil the "
-        "others. The pointer in an error is relative to its notification.",
+        "operationId": operation,
+        "summary": summary,
+        "description": description,
         "parameters": [
             {
                 "name": "Prefer",
@@ -178,16 +227,7 @@ def _batch(options: IngestOptions) -> dict[str, Any]:
             },
             {"name": "Content-Encoding", "in": "header", "schema": {"enum": ["gzip", "identity"]}},
         ],
-        "requestBody": {
-            "required": True,
-            "content": {
-                JSON: {
-                    "schema": {"type": "array", "items": _ref("Notification"), "minItems": 1},
-                    "example": [EXAMPLE, FULL_EXAMPLE],
-                },
-                NDJSON: {"schema": _ref("Notification")},
-            },
-        },
+        "requestBody": {"required": True, "content": body},
         "responses": {
             "202": answer,
             "207": _response("Some or all refused", JSON, _content("BatchAnswer", example), RATE_HEADERS),

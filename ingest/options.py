@@ -25,6 +25,7 @@ class IngestOptions:
     backlog                 connections that the kernel keeps for us until we accept them
     body_bytes_most         the longest request body, after decompression
     batch_items_most        the most notifications in one batch
+    campaign_devices_most   the most devices of one campaign
     waiting_jobs_most       pushes that may wait for Redis at one time; more are answered 503 at once
     waiting_bytes_most      the same in bytes of encoded jobs
     queue_most_tenant       pushes that a tenant without a limit of its own may have in the queues; then it is told 429
@@ -41,6 +42,7 @@ class IngestOptions:
     backlog: int = 1024
     body_bytes_most: int = 8 * MIB
     batch_items_most: int = 10_000
+    campaign_devices_most: int = 100_000
     waiting_jobs_most: int = 100_000
     waiting_bytes_most: int = 64 * MIB
     queue_most_tenant: int = 2_000_000
@@ -65,8 +67,10 @@ class IngestOptions:
         _within("backlog", self.backlog, 1, 65_535)
         _within("body_bytes_most", self.body_bytes_most, PUSH_BYTES_MOST, 256 * MIB)
         _within("batch_items_most", self.batch_items_most, 1, 100_000)
-        # a batch that the other limits allow must fit the empty waiting room, or it could never be accepted
-        _within("waiting_jobs_most", self.waiting_jobs_most, self.batch_items_most, 10_000_000)
+        _within("campaign_devices_most", self.campaign_devices_most, 1, 1_000_000)
+        # what the other limits allow must fit the empty waiting room, or it could never be accepted
+        pushes_most = max(self.batch_items_most, self.campaign_devices_most)
+        _within("waiting_jobs_most", self.waiting_jobs_most, pushes_most, 10_000_000)
         _within("waiting_bytes_most", self.waiting_bytes_most, 2 * self.body_bytes_most, 16 * KIB * MIB)
         _within("queue_most_tenant", self.queue_most_tenant, 1, 1_000_000_000)
         _within("queue_most_shard", self.queue_most_shard, 1, 1_000_000_000)

@@ -1,4 +1,4 @@
-"""From the bytes of a body to Notifications, or to refusals that say what to write instead. Pure.
+"""From the bytes of a body to Notifications, or to a campaign, or to refusals that say what to write instead. Pure.
 
 A batch is decoded whole when all of it is well, which costs a quarter of a microsecond an item. Only when that
 fails is it cut into raw items that are decoded one by one, so that a bad item never spoils its batch.
@@ -19,15 +19,17 @@ from typing import Final
 import msgspec
 
 from ingest.problems import Code, Refusal
-from shards.notification import Notification
+from shards.notification import CampaignRequest, Notification
 
 Decoded = Notification | Refusal
 
 FIELDS: Final = Notification.__struct_fields__
+CAMPAIGN_FIELDS: Final = CampaignRequest.__struct_fields__
 
 # What a value must be, for each field that has a type of its own.
 EXPECTED: Final = {
     "device_token": "a string of hexadecimal digits, as the app got it from Apple",
+    "device_tokens": "an array of such strings, one for each device",
     "topic": "a string: the app's bundle id, with Apple's suffix for the push type if that has one",
     "payload": 'a JSON object such as {"aps": {"alert": "Hello"}}',
     "lane": '"high" or "low"',
@@ -91,7 +93,18 @@ NOT_AN_ARRAY: Final = Refusal(
     "a single notification goes to /v1/push",
 )
 
+NO_DEVICES: Final = Refusal(Code.BATCH_EMPTY, "name at least one device", "/device_tokens")
+NO_TOKENS: Final = Refusal(
+    Code.WRONG_TYPE, f"device_tokens must be {EXPECTED['device_tokens']}", "/device_tokens"
+)
+NO_CAMPAIGN: Final = Refusal(
+    Code.WRONG_TYPE, "a campaign must be a JSON object: one notification, with device_tokens for device_token"
+)
+
 _decode: Final = msgspec.json.Decoder(Notification).decode
+_decode_request: Final = msgspec.json.Decoder(CampaignRequest).decode
+_decode_tokens: Final = msgspec.json.Decoder(list[str]).decode
+_decode_token: Final = msgspec.json.Decoder(str).decode
 _decode_list: Final = msgspec.json.Decoder(list[Notification]).decode
 _decode_raws: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -150,6 +163,46 @@ def decode_lines(body: bytes, most: int) -> Sequence[Decoded] | Refusal:
         else:
             notifications.append(notification if sound or _is_utf8(line) else NOT_UNICODE)
     return _sized(notifications, most)
+
+
+def decode_request(body: bytes, most: int) -> tuple[CampaignRequest, Sequence[str | Refusal]] | Refusal:
+    """A campaign and its device tokens in order, each by itself; a refusal when all of it can't be used."""
+    try:
+        campaign = _decode_request(body)
+    except _UNSOUND as error:
+        return _refusal(error, body, NO_CAMPAIGN, CAMPAIGN_FIELDS)
+    if not _is_utf8(body):
+        return NOT_UNICODE
+    array = bytes(campaign.device_tokens)
+    if not array.startswith(b"["):
+        return NO_TOKENS
+    if _has_more_items_than(most, array):
+        return _too_many_devices(most)
+    tokens: Sequence[str | Refusal]
+    try:
+        tokens = _decode_tokens(array)
+    except msgspec.ValidationError:
+        tokens = [_one_token(number, bytes(raw)) for number, raw in enumerate(_decode_raws(array))]
+    if not tokens:
+        return NO_DEVICES
+    return _too_many_devices(most) if len(tokens) > most else (campaign, tokens)
+
+
+def _one_token(number: int, raw: bytes) -> str | Refusal:
+    try:
+        return _decode_token(raw)
+    except msgspec.ValidationError:
+        return Refusal(
+            Code.WRONG_TYPE, f"a device token must be {EXPECTED['device_token']}", f"/device_tokens/{number}"
+        )
+
+
+def _too_many_devices(most: int) -> Refusal:
+    return Refusal(
+        Code.BATCH_TOO_LARGE,
+        f"a campaign may have {most} devices; send it to the rest in further ones",
+        "/device_tokens",
+    )
 
 
 def _lines(body: bytes) -> Iterator[bytes]:
@@ -224,8 +277,11 @@ class _Counted:
     """Stands for an item that is only counted."""
 
 
-def _refusal(error: Exception, body: bytes, not_a_container: Refusal) -> Refusal:
-    """What one of msgspec's errors means for the tenant. Its texts are parsed here and nowhere else."""
+def _refusal(
+    error: Exception, body: bytes, not_a_container: Refusal, fields: tuple[str, ...] = FIELDS
+) -> Refusal:
+    """What one of msgspec's errors means for the tenant, who may write these fields. Its texts are parsed here and
+    nowhere else."""
     if isinstance(error, RecursionError):
         return TOO_DEEP
     if isinstance(error, UnicodeDecodeError):
@@ -239,7 +295,7 @@ def _refusal(error: Exception, body: bytes, not_a_container: Refusal) -> Refusal
         return Refusal(Code.MALFORMED_JSON, text[:1].lower() + text[1:])
     named = _NAMED_FIELD.search(text)
     if named is not None:
-        return _missing(named[2]) if named[1] == "missing required" else _unknown(named[2])
+        return _missing(named[2]) if named[1] == "missing required" else _unknown(named[2], fields)
     place = _PLACE.search(text)
     field = place[1] if place is not None else None
     if field not in EXPECTED:
@@ -253,14 +309,16 @@ def _missing(field: str) -> Refusal:
 
 
 @lru_cache(maxsize=1024)
-def _unknown(name: str) -> Refusal:
+def _unknown(name: str, fields: tuple[str, ...]) -> Refusal:
     if _SAFE_NAME.fullmatch(name) is None:
-        return Refusal(Code.FIELD_UNKNOWN, f"a field is not known; the fields are {', '.join(FIELDS)}")
+        return Refusal(Code.FIELD_UNKNOWN, f"a field is not known; the fields are {', '.join(fields)}")
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     meant = OTHER_NAMES.get(plain)
     if meant is None:
-        likely = {field.replace("_", ""): field for field in FIELDS}
+        likely = {field.replace("_", ""): field for field in fields}
         close = get_close_matches(plain, likely, n=1, cutoff=0.7)
         meant = likely[close[0]] if close else None
-    advice = f"did you mean {meant}?" if meant else f"the fields are {', '.join(FIELDS)}"
+    if meant == "device_token" and meant not in fields:
+        meant = "device_tokens"
+    advice = f"did you mean {meant}?" if meant else f"the fields are {', '.join(fields)}"
     return Refusal(Code.FIELD_UNKNOWN, f"there is no field {name}; {advice}", f"/{name}")

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from shards.campaign import apns_id_of, is_element
 from shards.errors import NotFound, StoreRefused
 from shards.flow import flow_of
 from shards.job import Job, decode_job, encode_job
@@ -39,8 +40,10 @@ class DeadLetter(NamedTuple):
 
     @property
     def id(self) -> str:
-        """The apns-id."""
-        return self.job.id.decode() if self.job else ""
+        """The apns-id, also of an element whose campaign nobody knew."""
+        if self.job is None:
+            return apns_id_of(self.encoded).decode() if is_element(self.encoded) else ""
+        return self.job.id.decode()
 
     def at(self) -> tuple[int, int]:
         """When it came, for order: Redis numbers the letters of one millisecond."""

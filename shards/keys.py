@@ -16,6 +16,8 @@ declared key, a colon and the name, and so carries the same tag.
     clarion:{07}:bell            channel rung once after a claim, when there is what the holder can't know of
     clarion:{07}:dead            stream  jobs that were refused or gave up, with the reason; capped
     clarion:{07}:dead-tokens     stream  device tokens that APNs called dead; capped
+    clarion:{07}:campaigns       hash    id of a campaign → its record, while pushes of it stand here as elements
+    clarion:{07}:left            hash    id of a campaign → how many of them
     clarion:{07}:deaths          hash    id of a job → at how many deaths of its holder it was in hand; lapses
     clarion:{07}:once            set     flows whose pushes are not repeated when in doubt
     clarion:{07}:rules           hash    flow → "weight per_s paused", for flows that are not like most
@@ -68,6 +70,8 @@ class ShardKeys(NamedTuple):
     rules: str
     budgets: str
     turns: str
+    campaigns: str
+    left: str
 
     def ring(self, lane: Lane) -> str:
         return self.high if lane is Lane.HIGH else self.low

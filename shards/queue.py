@@ -6,10 +6,12 @@ every other verb still works, so that the queues can drain.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from shards.campaign import Portion
 from shards.errors import StoreRefused
 from shards.keys import MEMBERS, shard_keys
 from shards.lanes import Lane
@@ -42,7 +44,8 @@ _ANNOUNCE: Final = script("announce")
 class Batch(NamedTuple):
     """Encoded jobs of one flow for one lane of one shard.
 
-    ``most``: jobs that the flow may have ready on the shard; 0 for any number.
+    ``most``: jobs that the flow may have ready on the shard; 0 for any number. ``campaigns``: whose elements are among
+    the jobs, and how many of each.
     """
 
     shard: int
@@ -50,6 +53,7 @@ class Batch(NamedTuple):
     flow: str
     jobs: Sequence[bytes]
     most: int = 0
+    campaigns: Sequence[Portion] = ()
 
 
 class Full(StrEnum):
@@ -127,7 +131,8 @@ class Burial(NamedTuple):
 class Settlement(NamedTuple):
     """The end of a claim: the jobs not named in it were accepted by APNs.
 
-    Those of the ``rest`` have no fate yet, and go over into the claim ``rest_id``.
+    Those of the ``rest`` have no fate yet, and go over into the claim ``rest_id``. ``elements``: how many elements of
+    each campaign the claim had that are none any more, whether their pushes were accepted or are written as jobs now.
     """
 
     holding: Holding
@@ -136,6 +141,7 @@ class Settlement(NamedTuple):
     burials: Sequence[Burial] = ()
     rest_id: str = ""
     rest: Sequence[Run] = ()
+    elements: Mapping[bytes, int] = MappingProxyType({})
 
 
 class Fenced(NamedTuple):
@@ -164,17 +170,20 @@ class Queue:
         ``shard_most``: jobs that a shard may hold, ready and waiting; 0 for any number.
         """
         calls = []
-        for shard, lane, flow, jobs, most in batches:
+        for shard, lane, flow, jobs, most, campaigns in batches:
             keys = shard_keys(shard)
             other = Lane.LOW if lane is Lane.HIGH else Lane.HIGH
+            args: list[bytes | str | int] = [flow, most, shard_most, len(campaigns)]
+            for campaign in campaigns:
+                args += campaign
             calls.append(
                 Call(
                     _ENQUEUE,
                     (
                         *(keys.ring(lane), keys.ready(lane, flow), keys.unrung, keys.bell, keys.depth),
-                        *(keys.waiting, keys.ready(other, flow)),
+                        *(keys.waiting, keys.ready(other, flow), keys.campaigns, keys.left),
                     ),
-                    [flow, most, shard_most, *jobs],
+                    [*args, *jobs],
                 )
             )
         return [
@@ -258,7 +267,7 @@ class Queue:
     async def settle(self, settlements: Sequence[Settlement]) -> list[Holding | Fenced | StoreRefused]:
         """End claims; each answer is the holding when it is done. Safe to repeat when it was not, or unanswered."""
         calls = []
-        for (shard, fence), claim_id, retries, burials, rest_id, rest in settlements:
+        for (shard, fence), claim_id, retries, burials, rest_id, rest, elements in settlements:
             keys = shard_keys(shard)
             lines: list[bytes | str] = []
             for lane, flow, jobs in rest:
@@ -270,14 +279,17 @@ class Queue:
                 rest_id,
                 len(lines),
                 *lines,
-                len(retries),
+                len(elements),
             ]
+            for each in elements.items():
+                args += each
+            args.append(len(retries))
             for due_ms, lane, flow, job in retries:
                 args += (due_ms, f"{lane}|{flow}|".encode() + job)
             for burial in burials:
                 args += burial
             own = (keys.fence, keys.claims, keys.claim(claim_id), keys.waiting, keys.dead, keys.dead_tokens)
-            calls.append(Call(_SETTLE, (*own, keys.claim(rest_id)), args))
+            calls.append(Call(_SETTLE, (*own, keys.claim(rest_id), keys.campaigns, keys.left), args))
         return [
             answer if isinstance(answer, StoreRefused) else Fenced(s.holding) if answer == -1 else s.holding
             for s, answer in zip(settlements, await self._connection.run(calls), strict=True)
@@ -317,6 +329,8 @@ class Queue:
             keys.deaths,
             keys.once,
             keys.depth,
+            keys.campaigns,
+            keys.left,
         )
         call = Call(
             _RECLAIM,

@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from shards.campaign import admitted_ms_of, is_element
 from shards.errors import StoreRefused
 from shards.job import decode_job
 from shards.keys import shard_keys
@@ -61,7 +62,7 @@ class Surveys:
 
 def _note(oldest_ms: dict[str, int], lane: str, encoded: Any) -> None:
     try:
-        admitted_ms = decode_job(encoded).admitted_ms
+        admitted_ms = admitted_ms_of(encoded) if is_element(encoded) else decode_job(encoded).admitted_ms
     except msgspec.DecodeError:
         # a worker that meets it buries it
         return

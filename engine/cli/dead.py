@@ -11,6 +11,7 @@ from engine.cli.errors import CommandError
 from engine.cli.options import StoreParams
 from engine.cli.store import redis_url, with_tenants
 from shards.dead import DeadLetter, DeadLetters, Wanted
+from shards.job import Job
 from shards.tenants import Tenants
 
 app: Final = App(
@@ -80,8 +81,6 @@ def show(apns_id: str, /, *, store: StoreParams = _NO_STORE) -> None:
         The push's id, as the API answered it and 'clarion dead list' shows it.
     """
     letter: DeadLetter = _work(store, lambda dead: dead.one(apns_id.lower()))
-    job = letter.job
-    assert job is not None  # it was found by the id in it
     rows = {
         "id": letter.id,
         "tenant": letter.tenant,
@@ -92,6 +91,18 @@ def show(apns_id: str, /, *, store: StoreParams = _NO_STORE) -> None:
         "admitted": _clock(letter.admitted_ms),
         "died": _clock(letter.at_ms),
         "lane": letter.lane,
+    }
+    rows |= (
+        _told(letter.job) if letter.job else {"the rest": "can't be read: its campaign is not known any more"}
+    )
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def _told(job: Job) -> dict[str, str]:
+    """What was to be sent."""
+    return {
         "environment": job.environment,
         "device token": job.device_token.decode("ascii", "replace"),
         "topic": job.topic,
@@ -101,9 +112,6 @@ def show(apns_id: str, /, *, store: StoreParams = _NO_STORE) -> None:
         "collapse id": job.collapse_id.decode("utf-8", "replace") or "none given",
         "payload": job.payload.decode("utf-8", "replace"),
     }
-    width = max(map(len, rows))
-    for name, value in rows.items():
-        print(f"{name:<{width}}  {value}")
 
 
 @app.command

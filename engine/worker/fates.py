@@ -256,6 +256,12 @@ class Fates:
         for entry in held:
             self._put_off(entry, entry[0], 0)
 
+    def put_back_encoded(self, run: HeldRun, jobs: Sequence[bytes]) -> None:
+        """The same for jobs of a run as they are stored."""
+        self.tally["put off"] += len(jobs)
+        run.claim.retries += [Retry(0, run.lane, run.flow, job) for job in jobs]
+        self._hand.finish(run, len(jobs))
+
     def _put_off(self, held: Held, job: Job, due_ms: int) -> None:
         run: Any = held[1]
         self.tally["put off"] += 1

@@ -1,4 +1,4 @@
-"""Claims jobs from the shards that this worker holds, and hands them to pools.
+"""Claims jobs from the shards that this worker holds, for the dealer to hand to pools.
 
 A shard is *awake* when it may have jobs for us. A claim that finds nothing left puts it to sleep, in Redis and here
 in the same step; the next enqueue rings the shard's bell, and it is awake again. So an idle worker asks nothing, and a
@@ -20,15 +20,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
-from engine.apns.headers import Held
-from engine.link.pool import Pool
 from engine.options import EngineOptions
 from engine.policy.sharing import Round, RoundOptions, plan_round, rooms, turns_brought
-from engine.worker.decoding import decode_run
+from engine.worker.dealer import Dealer
 from engine.worker.fates import Fates
 from engine.worker.hand import Claim, Hand, HeldRun
 from engine.worker.router import Router
-from shards.errors import NotFound, StoreError, StoreRefused, StoreUnavailable
+from shards.errors import StoreError, StoreRefused, StoreUnavailable
 from shards.queue import Claimed, Fenced, Holding, Queue, Run
 
 LOG: Final = logging.getLogger("clarion.feeder")
@@ -39,11 +37,10 @@ AGAIN_AFTER_S: Final = 0.5
 STUCK_S: Final = 0.05
 # since the last bell
 COMPANY_S: Final = 0.5
-NO_CREDENTIAL_S: Final = 30.0
 
 
 class Feeder:
-    """Tasks: 1 know which shards are awake; 2 claim from them while there is room; 3 route what was claimed."""
+    """Tasks: 1 know which shards are awake; 2 claim from them while there is room."""
 
     def __init__(
         self,
@@ -51,11 +48,11 @@ class Feeder:
         hand: Hand,
         router: Router,
         fates: Fates,
+        dealer: Dealer,
         options: EngineOptions,
         *,
         is_ours: Callable[[Holding], bool],
         doubted: Callable[[Iterable[int]], None],
-        wall: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
         self._holdings: dict[int, Holding] = {}
@@ -71,6 +68,7 @@ class Feeder:
         self._hand = hand
         self._router = router
         self._fates = fates
+        self._dealer = dealer
         self._options = options
         self._rounds = RoundOptions(
             options.round_most, options.claim_least, options.claim_most, options.turn_least
@@ -78,7 +76,6 @@ class Feeder:
         self._quick = self._rounds._replace(round_most=options.round_quick)
         # how many a claim has brought lately
         self._turns = 1.0
-        self._wall = wall
         self._stir = asyncio.Event()
         self._stir.set()
         self._claimed_s = self._rung_s = float("-inf")
@@ -233,7 +230,7 @@ class Feeder:
                 case StoreRefused():
                     # not at once: the answers behind it are jobs that Redis has put in our hands
                     refused = answer
-        await self._hand_over(taken)
+        await self._dealer.deal(taken)
         if refused is not None:
             raise refused
         return sum(len(run.jobs) for _, run in taken)
@@ -254,73 +251,7 @@ class Feeder:
         self._alarms[shard] = asyncio.get_running_loop().call_later(delay_s, self.wake, (shard,))
 
     def _take(self, holding: Holding, claim_id: str, runs: list[Run]) -> Iterator[tuple[HeldRun, Run]]:
-        """Take a claim in hand; what comes of its runs is for ``_hand_over``."""
+        """Take a claim in hand; what comes of its runs is for the dealer."""
         claim = Claim(holding, claim_id, sum(len(run.jobs) for run in runs), time.monotonic())
         self._hand.take(claim, [(run.flow, len(run.jobs)) for run in runs])
         return ((HeldRun(claim, run.lane, run.flow), run) for run in runs)
-
-    async def _hand_over(self, taken: list[tuple[HeldRun, Run]]) -> None:
-        """Give what a round brought to the pools, and have each write once."""
-        away = not await self._learn({run.flow for run, _ in taken})
-        pools: dict[Pool, None] = {}
-        now_s = self._wall()
-        for run, (_, flow, encoded) in taken:
-            if run.claim.lost:
-                self._hand.finish(run, len(encoded))
-                continue
-            held, expired, strays, unreadable = decode_run(run, encoded, now_s)
-            if held:
-                self._fates.waits.claimed(held[0][0].admitted_ms, len(held), now_s)
-            for entry in expired:
-                self._fates.bury(entry, "Expired")
-            for entry in strays:
-                self._fates.bury(entry, "EnvironmentUnknown")
-            for job in unreadable:
-                self._fates.bury_encoded(run, job, "Unreadable")
-            if self._fates.cooling:
-                held = self._fates.put_off_cooling(held)
-            if not held:
-                continue
-            if away and self._router.known(flow) is None:
-                self._fates.put_back(held)
-            else:
-                pools.update(dict.fromkeys(await self._route(run, held)))
-        for pool in pools:
-            pool.pump()
-
-    async def _learn(self, flows: set[str]) -> bool:
-        """Have their routes ready; False if Redis does not tell those that are missing."""
-        try:
-            await self._router.learn(flows)
-        except StoreError as error:
-            # no attempt of theirs: they are ready again when Redis is
-            LOG.warning("pushes of flows that are new here are put back: %s", error)
-            return False
-        return True
-
-    async def _route(self, run: HeldRun, held: list[Held]) -> list[Pool]:
-        """Queue the jobs of a flow; returns the pools that have more to send by that."""
-        found: list[Pool] = []
-        try:
-            route = self._router.known(run.flow) or await self._router.route(run.flow)
-        except NotFound:
-            for entry in held:
-                self._fates.bury(entry, "TenantUnknown")
-        except StoreError as error:
-            LOG.warning("%d pushes of %s are put back: %s", len(held), run.flow, error)
-            self._fates.put_back(held)
-        else:
-            if run.claim.lost:
-                # while the route was asked for
-                self._hand.finish(run, len(held))
-                return found
-            for pool, some in route.sort(held):
-                if pool is not None:
-                    pool.add(some)
-                    found.append(pool)
-                elif route.usable:
-                    # for other topics there is a credential, so the flow goes on
-                    self._fates.put_off(some, NO_CREDENTIAL_S)
-                else:
-                    self._fates.put_back(some)
-        return found

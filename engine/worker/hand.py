@@ -6,6 +6,7 @@ Jobs are tagged with the run that they were claimed in, which leads to the claim
 fates is then counted by run, not looked up by job.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
@@ -18,10 +19,13 @@ class Claim:
     """Jobs claimed together: ``left`` have no fate yet; the others were accepted, or are named here.
 
     ``kept`` is how many jobs Redis keeps for it. ``resent`` are the ids of those that were sent again at once.
-    ``lost``: the shard is another's, and so are they. ``since_s``: when it was made, by the monotonic clock.
+    ``elements``: how many of them came as elements of each campaign, and are none any more. ``lost``: the shard is
+    another's, and so are they. ``since_s``: when it was made, by the monotonic clock.
     """
 
-    __slots__ = ("burials", "claim_id", "holding", "kept", "left", "lost", "resent", "retries", "since_s")
+    __slots__ = (
+        "burials", "claim_id", "elements", "holding", "kept", "left", "lost", "resent", "retries", "since_s",
+    )  # fmt: skip
 
     def __init__(self, holding: Holding, claim_id: str, jobs: int, since_s: float = 0.0) -> None:
         self.holding = holding
@@ -32,18 +36,20 @@ class Claim:
         self.retries: list[Retry] = []
         self.burials: list[Burial] = []
         self.resent: set[bytes] = set()
+        self.elements: Counter[bytes] = Counter()
 
     def __repr__(self) -> str:
         return f"<Claim {self.claim_id} of shard {self.holding.shard}, {self.left} left>"
 
     def settlement(self) -> Settlement:
-        return Settlement(self.holding, self.claim_id, self.retries, self.burials)
+        return Settlement(self.holding, self.claim_id, self.retries, self.burials, elements=self.elements)
 
     def carry_over(self, claim_id: str, rest: Sequence[Run], now_s: float) -> Settlement:
         """Go on as another claim, of the jobs that have no fate yet; returns what becomes of the others."""
         settlement = self.settlement()._replace(rest_id=claim_id, rest=rest)
         self.claim_id, self.kept, self.since_s = claim_id, self.left, now_s
-        self.retries, self.burials = [], []
+        # the rest goes over as jobs
+        self.retries, self.burials, self.elements = [], [], Counter()
         return settlement
 
 

@@ -22,6 +22,7 @@ from engine.options import EngineOptions
 from engine.worker.bells import Bells
 from engine.worker.carry import carry_over
 from engine.worker.conditions import ConditionLog
+from engine.worker.dealer import Dealer
 from engine.worker.fates import Fates
 from engine.worker.feeder import Feeder
 from engine.worker.hand import Hand
@@ -32,6 +33,7 @@ from engine.worker.router import Router
 from engine.worker.settler import Settler
 from engine.worker.sweeper import Sweeper
 from engine.worker.waits import Waits
+from shards.campaigns import Records
 from shards.directory import Directory
 from shards.errors import StoreError
 from shards.measures import Sheet, begun
@@ -187,6 +189,7 @@ class _Worker:
             self._hand,
             self._router,
             self._fates,
+            Dealer(self._hand, self._router, self._fates, Records(self._connections[0])),
             options,
             is_ours=self._leases.holds,
             doubted=self._leases.doubt,

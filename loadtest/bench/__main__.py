@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from loadtest.bench import (
     blackhole,
+    campaign,
     chaos,
     drain,
     e2e,
@@ -26,6 +27,7 @@ from loadtest.bench import (
     tenants,
 )
 from loadtest.bench.blackhole import BlackholeOptions
+from loadtest.bench.campaign import CampaignOptions
 from loadtest.bench.chaos import ChaosOptions
 from loadtest.bench.drain import DrainOptions
 from loadtest.bench.e2e import E2eOptions
@@ -59,6 +61,7 @@ def _report(name: str, json: Path | None, measure: Callable[[], dict[str, Any]])
 _DRAIN: Final = DrainOptions()
 _E2E: Final = E2eOptions()
 _LATENCY: Final = LatencyOptions()
+_CAMPAIGN: Final = CampaignOptions()
 _CHAOS: Final = ChaosOptions()
 _BLACKHOLE: Final = BlackholeOptions()
 _FAIRNESS: Final = FairnessOptions()
@@ -104,6 +107,12 @@ def _chaos(*, options: ChaosOptions = _CHAOS, json: JsonFile = None) -> int:
 def _blackhole(*, options: BlackholeOptions = _BLACKHOLE, json: JsonFile = None) -> int:
     """Let APNs fall silent for a minute, under load: what that costs, and how soon all is well again."""
     return 1 if _report("blackhole", json, lambda: blackhole.run(options))["failed"] else 0
+
+
+@app.command(name="campaign")
+def _campaign(*, options: CampaignOptions = _CAMPAIGN, json: JsonFile = None) -> int:
+    """Drain single notifications and the same number as campaigns, in turn: pushes/s, CPU µs and Redis' memory."""
+    return 1 if _report("campaign", json, lambda: campaign.run(options))["failed"] else 0
 
 
 @app.command(name="fairness")

@@ -8,13 +8,14 @@ import asyncio
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import cycle, islice
 from typing import Any, Final, NamedTuple
 
 from loadtest.bench.lab import Lab, device_token, payload
 from loadtest.teams import MadeUpTeam, make_team, tenant_of
 from shards import keys
+from shards.campaign import Campaign, Portion, element, encode_campaign, new_campaign_id
 from shards.job import Job, encode_job, new_ids
 from shards.keys import shard_keys
 from shards.lanes import Lane
@@ -30,9 +31,10 @@ _CALLS: Final = 500
 _TOGETHER: Final = 2_000
 _ANSWER_S: Final = 60.0
 
-# KEYS: for each pair of shards the ring, depth, asleep and bell of the one, then ring and depth of the other
+# KEYS: for each pair of shards the ring, depth, asleep and bell of the one, then ring and depth of the other, and what
+# both have of campaigns
 _MOVE_IN: Final = """
-for i = 1, #KEYS, 6 do
+for i = 1, #KEYS, 10 do
   local flows = redis.call('LRANGE', KEYS[i + 4], 0, -1)
   for _, flow in ipairs(flows) do
     redis.call('RENAME', KEYS[i + 4] .. ':' .. flow, KEYS[i] .. ':' .. flow)
@@ -42,6 +44,11 @@ for i = 1, #KEYS, 6 do
     redis.call('RENAME', KEYS[i + 5], KEYS[i + 1])
     redis.call('DEL', KEYS[i + 2])
     redis.call('PUBLISH', KEYS[i + 3], '')
+  end
+  for j = i + 6, i + 7 do
+    if redis.call('EXISTS', KEYS[j + 2]) == 1 then
+      redis.call('RENAME', KEYS[j + 2], KEYS[j])
+    end
   end
 end
 """
@@ -108,6 +115,30 @@ def batches(pushes: Sequence[tuple[Sender, bytes]], payload_bytes: int) -> Itera
             yield Batch(shard, Lane.HIGH, flow, encoded[first : first + _CALLS])
 
 
+def campaign_batches(pushes: Sequence[tuple[Sender, bytes]], payload_bytes: int) -> Iterator[Batch]:
+    """The same as one campaign of each sender."""
+    body, now_ms = payload(payload_bytes), int(time.time() * 1000)
+    by_sender: dict[Sender, list[bytes]] = defaultdict(list)
+    for sender, token in pushes:
+        by_sender[sender].append(token)
+    for sender, tokens in by_sender.items():
+        campaign_id = new_campaign_id(now_ms, os.urandom(10))
+        record = encode_campaign(Campaign(sender.topic, body, admitted_ms=now_ms))
+        base = base_shard(sender.tenant, DEFAULT_SHARDS)
+        by_shard: dict[int, list[bytes]] = defaultdict(list)
+        for number, token in enumerate(tokens):
+            shard = device_shard(base, token, sender.spread, DEFAULT_SHARDS)
+            by_shard[shard].append(element(campaign_id, number, bytes.fromhex(token.decode())))
+        for shard, elements in by_shard.items():
+            for first in range(0, len(elements), _CALLS):
+                some = elements[first : first + _CALLS]
+                portion = Portion(campaign_id, record, len(some))
+                yield Batch(shard, Lane.HIGH, sender.tenant, some, campaigns=[portion])
+
+
+Stored = Callable[[Sequence[tuple[Sender, bytes]], int], Iterator[Batch]]
+
+
 class Stock:
     """Jobs that no worker sees yet: they stand in shards that nobody holds, and are moved into the real ones at once.
 
@@ -115,8 +146,10 @@ class Stock:
     on their way into Redis.
     """
 
-    def __init__(self, place: Lab) -> None:
+    def __init__(self, place: Lab, stored: Stored = batches) -> None:
         self._place = place
+        # how pushes are stored
+        self._stored = stored
 
     def lay_in(self, pushes: Sequence[tuple[Sender, bytes]], payload_bytes: int) -> None:
         """Enqueue jobs for these devices, as ingest would, where nobody looks."""
@@ -124,7 +157,7 @@ class Stock:
         async def enqueue() -> None:
             connection = ScriptConnection(self._place.redis.url, answer_timeout_s=_ANSWER_S)
             queue, some = Queue(connection), []
-            for batch in batches(pushes, payload_bytes):
+            for batch in self._stored(pushes, payload_bytes):
                 some.append(batch._replace(shard=batch.shard + DEFAULT_SHARDS))
                 if sum(len(each.jobs) for each in some) >= _TOGETHER:
                     await queue.enqueue(some)
@@ -142,4 +175,7 @@ class Stock:
 
 def _pair(shard: int) -> tuple[str, ...]:
     to, aside = shard_keys(shard), shard_keys(shard + DEFAULT_SHARDS)
-    return (to.high, to.depth, to.unrung, to.bell, aside.high, aside.depth)
+    return (to.high, to.depth, to.unrung, to.bell, aside.high, aside.depth) + (
+        *(to.campaigns, to.left),
+        *(aside.campaigns, aside.left),
+    )

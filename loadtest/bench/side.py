@@ -12,7 +12,7 @@ from redis import Redis
 
 from loadtest.bench.cpu import cpu_s
 from loadtest.bench.lab import Lab, wait_until, workers_of
-from loadtest.bench.population import Sender, Stock
+from loadtest.bench.population import Sender, Stock, Stored, batches
 from loadtest.bench.tenants_verdict import Drain
 from loadtest.sink.start import Sink
 from shards.keys import shard_keys
@@ -29,11 +29,17 @@ class Side:
     """The lab with its tenants. ``sent`` is what the sink should have in the end."""
 
     def __init__(
-        self, place: Lab, senders: Sequence[Sender], workers: int, links: int, payload_bytes: int
+        self,
+        place: Lab,
+        senders: Sequence[Sender],
+        workers: int,
+        links: int,
+        payload_bytes: int,
+        stored: Stored = batches,
     ) -> None:
         self.place = place
         self.senders = senders
-        self.stock = Stock(place)
+        self.stock = Stock(place, stored)
         self.redis: Any = Redis.from_url(place.redis.url)
         self.sent = 0
         self.supervisor_pid = 0
@@ -60,10 +66,18 @@ class Side:
 
     def drain(self, sink: Sink, pids: Sequence[int], pushes: Iterable[tuple[Sender, bytes]]) -> Drain:
         """Drain jobs for these devices; returns when all are settled."""
+        return self.drain_stock(sink, pids, self.lay_in(pushes))
+
+    def lay_in(self, pushes: Iterable[tuple[Sender, bytes]]) -> int:
+        """Put jobs for these devices into stock; returns how many."""
         coming, jobs = iter(pushes), 0
         while some := list(islice(coming, LAID_IN_AT_ONCE)):
             self.stock.lay_in(some, self._payload_bytes)
             jobs += len(some)
+        return jobs
+
+    def drain_stock(self, sink: Sink, pids: Sequence[int], jobs: int) -> Drain:
+        """Drain so many jobs, which are the stock; returns when all are settled."""
         self.sent += jobs
         engine = [self.supervisor_pid, *pids]
         before_sink_s = cpu_s(sink.pids)

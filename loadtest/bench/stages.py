@@ -17,7 +17,7 @@ from typing import Any
 from engine.link import link, pool
 from engine.options import EngineOptions
 from engine.policy.links import LinkOptions
-from engine.worker import fates, feeder, worker
+from engine.worker import dealer, fates, worker
 from loadtest.bench.lab import Lab, wait_until
 from shards.vault import read_master_key
 
@@ -79,7 +79,7 @@ def _instrumented(place: Lab, target: Any, links: int, report: int) -> int:
     clock.wrap(connection, "receive", "receive: frames to outcomes")
     clock.wrap(fates.Fates, "outcomes", "fates: counting and verdicts")
     clock.wrap(pool.Pool, "pump", "pools: handing out jobs")
-    clock.wrap(feeder, "decode_run", "claim: decoding jobs")
+    clock.wrap(dealer, "decode_run", "claim: decoding jobs")
     options = EngineOptions(
         redis_url=place.redis.url,
         apns_production_url=f"https://localhost:{target.port}",

@@ -12,6 +12,7 @@ from msgspec import DecodeError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from shards.campaign import apns_id_of, is_element
 from shards.job import decode_job
 from shards.keys import ShardKeys, shard_keys
 from shards.lanes import Lane
@@ -151,7 +152,8 @@ class Whereabouts:
 def _found(jobs: Sequence[bytes], place: Place, reason: str = "") -> Iterator[Found]:
     for job in jobs:
         try:
-            yield Found(decode_job(job).id, place, reason)
+            apns_id = apns_id_of(job) if is_element(job) else decode_job(job).id
+            yield Found(apns_id, place, reason)
         except DecodeError:
             # whose it was can't be known; its push then counts as lost
             continue

@@ -7,11 +7,12 @@
 -- A job that was in hand at the death of several holders may be what they died of. At the last death but one it comes
 -- back alone, in a time slot of its own, so that the last death names it and spares its neighbours; then it is buried.
 -- Slots go round: each shard uses every n-th, because a holder has several shards and dies with all of them. Jobs of
--- flows that want none of them sent twice are buried at once, if they may have been sent.
+-- flows that want none of them sent twice are buried at once, if they may have been sent. Elements of campaigns go back
+-- as they are; one that is buried becomes a job first, so that its letter can be read when the campaign is forgotten.
 --
 -- KEYS[1] fence      KEYS[2] claims    KEYS[3] ring of the high lane    KEYS[4] ring of the low lane
 -- KEYS[5] waiting    KEYS[6] dead      KEYS[7] deaths                   KEYS[8] once
--- KEYS[9] depth
+-- KEYS[9] depth      KEYS[10] campaigns    KEYS[11] left
 -- ARGV[1] fence of the caller    ARGV[2] 1 if the jobs may have been sent, 0 if nobody ever learned of the claim
 -- ARGV[3] at how many deaths a job is buried    ARGV[4] length of a slot, in ms
 -- ARGV[5] length of the dead stream, at most (about)
@@ -51,9 +52,43 @@ local fatal = tonumber(ARGV[3])
 local clock = redis.call('TIME')
 local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
+-- An element is 0xc1, 16 bytes of an id whose first 13 are the campaign's, and the bytes of a device token.
+local function is_element(job)
+  return string.byte(job) == 193 and #job > 17
+end
+
+local function hex_of(bytes)
+  return (string.gsub(bytes, '.', function(each) return string.format('%02x', string.byte(each)) end))
+end
+
+local function id_of(element)
+  local digits = hex_of(string.sub(element, 2, 17))
+  return string.gsub(digits, '^(%x%x%x%x%x%x%x%x)(%x%x%x%x)(%x%x%x%x)(%x%x%x%x)', '%1-%2-%3-%4-', 1)
+end
+
+-- The job of an element: an array (of fewer than 16 fields) with two more at its front than the record's, the id and
+-- the token, as bytes of a length that is one byte. What it was is counted off.
+local function expanded(element)
+  local campaign = string.sub(element, 2, 14)
+  local record = redis.call('HGET', KEYS[10], campaign)
+  if not record then
+    return element
+  end
+  if redis.call('HINCRBY', KEYS[11], campaign, -1) <= 0 then
+    redis.call('HDEL', KEYS[11], campaign)
+    redis.call('HDEL', KEYS[10], campaign)
+  end
+  local id, token = id_of(element), hex_of(string.sub(element, 18))
+  return string.char(string.byte(record) + 2)
+    .. '\196' .. string.char(#id) .. id .. '\196' .. string.char(#token) .. token .. string.sub(record, 2)
+end
+
 -- The name that a job's deaths are counted under: its id, which is the first field of a msgpack array, as bytes of a
 -- length that is one byte. (cmsgpack knows no bytes.) What is no job goes by its content.
 local function name_of(run, job)
+  if is_element(job) then
+    return (id_of(job))
+  end
   local length = string.match(job, '^[\144-\159]\196(.)') or string.match(job, '^\220..\196(.)')
   if not length then
     return redis.sha1hex(run .. job)
@@ -64,6 +99,9 @@ end
 
 -- its attempts and its time of admission are in the job itself
 local function bury(lane, flow, reason, job)
+  if is_element(job) then
+    job = expanded(job)
+  end
   redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[5], '*',
     'tenant', string.match(flow, '^[^/]*'), 'reason', reason, 'at_ms', string.format('%d', now_ms), 'job', job, 'lane', lane,
     'status', '0', 'timestamp_ms', '0')

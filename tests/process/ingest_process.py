@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from ingest.options import IngestOptions
 from shards.api_key import ApiKey, hash_api_key, new_api_key
+from shards.campaign import campaign_of, expand, is_element
+from shards.campaigns import Records
 from shards.credential import Credential
 from shards.job import Job, decode_job
 from shards.listening import listen
@@ -160,7 +162,7 @@ def with_tenants(redis_url: str, call: Callable[[Tenants], Awaitable[Any]]) -> N
 
 
 def stored(redis_url: str) -> list[tuple[str, str, Job]]:
-    """Claims all that stands in the queues: (lane, flow, job)."""
+    """Claims all that stands in the queues: (lane, flow, job), those of campaigns as their worker makes them."""
 
     async def claim() -> list[tuple[str, str, Job]]:
         connection, tenants = ScriptConnection(redis_url), Tenants(redis_url)
@@ -169,9 +171,22 @@ def stored(redis_url: str) -> list[tuple[str, str, Job]]:
         claims = await queue.claim(
             [(holding, f"{holding.fence}:1", 3_000) for holding in holdings], quantum=3_000, low_share=0.2
         )
+        runs = [(each, run) for each in claims if isinstance(each, Claimed) for run in each.runs]
+        wanted: dict[int, set[bytes]] = {}
+        for claimed, run in runs:
+            ids = set(map(campaign_of, filter(is_element, run.jobs)))
+            wanted.setdefault(claimed.holding.shard, set()).update(ids or {b""})
+        known = await Records(connection).recall(wanted)
         await connection.close()
         await tenants.close()
-        runs = [run for claimed in claims if isinstance(claimed, Claimed) for run in claimed.runs]
-        return [(run.lane, run.flow, decode_job(job)) for run in runs for job in run.jobs]
+        return [
+            (
+                run.lane,
+                run.flow,
+                expand([job], known[campaign_of(job)])[0] if is_element(job) else decode_job(job),
+            )
+            for _, run in runs
+            for job in run.jobs
+        ]
 
     return asyncio.run(claim())

@@ -8,6 +8,7 @@ import redis as redis_py
 from test_cli import clarion, creating, one_line
 
 from loadtest.teams import make_team
+from shards.campaign import apns_id_of, element, new_campaign_id
 from shards.job import Job, decode_job, encode_job
 from shards.keys import CONDITIONS, shard_keys
 
@@ -64,6 +65,20 @@ def test_one_is_shown_whole(raw: redis_py.Redis, redis_url: str, tmp_path: Path)
     assert TOKEN in said and '{"aps":{"alert":"Hi"}}' in said and "InDoubt: deadline" in said
     _, error = clarion("dead", "show", IDS[3], "--redis-url", redis_url, cwd=tmp_path, code=1)
     assert f"there is no dead letter {IDS[3]}" in one_line(error)
+
+
+def test_a_push_whose_campaign_is_not_known_any_more_is_shown_as_far_as_it_can_be(
+    raw: redis_py.Redis, redis_url: str, tmp_path: Path
+) -> None:
+    lost = element(new_campaign_id(1_700_000_000_000, bytes(10)), 0, bytes.fromhex(TOKEN))
+    fields = {"tenant": "acme", "reason": "CampaignUnknown", "at_ms": 1_700_000_000_000, "job": lost}
+    raw.xadd(shard_keys(3).dead, fields)
+    apns_id = apns_id_of(lost).decode()
+    said, _ = clarion("dead", "show", apns_id, "--redis-url", redis_url, cwd=tmp_path, code=0)
+    assert "CampaignUnknown" in said and "its campaign is not known any more" in said
+    said, _ = clarion("dead", "replay", apns_id, "--redis-url", redis_url, cwd=tmp_path, code=0)
+    assert "0 of 1" in said
+    assert left(raw) == 4
 
 
 def test_replay_queues_again_by_id_or_by_reason(raw: redis_py.Redis, redis_url: str, tmp_path: Path) -> None:

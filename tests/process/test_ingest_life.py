@@ -118,7 +118,7 @@ def test_t3_more_than_may_wait_is_turned_away_at_once(
     redis_server: RedisServer, key: str, start: Start
 ) -> None:
     """A full waiting room that fails in an unforeseen way, or makes its caller wait for a place, takes the API down."""
-    ingest = start(waiting_jobs_most=3, batch_items_most=3)
+    ingest = start(waiting_jobs_most=3, batch_items_most=3, campaign_devices_most=3)
     ingest.await_ready()
     assert ingest.push(key, GOOD).status == 202
     os.kill(redis_server.pid, signal.SIGSTOP)

@@ -127,7 +127,7 @@ def test_jobs_that_no_worker_can_ever_send_are_buried_and_stop_nobody(redis_url:
             tenant = place.teams[0].tenant
             shard = base_shard(tenant, DEFAULT_SHARDS)
             good, strange = place.jobs(2), place.jobs(1, environment="staging")
-            stored = [b"\xc1 no job", encode_job(good[0]), b"\x93\x01\x02\x03", *map(encode_job, strange)]
+            stored = [b"\xc0 no job", encode_job(good[0]), b"\x93\x01\x02\x03", *map(encode_job, strange)]
             await place.enqueue_raw(shard, "nobody", [encode_job(*place.jobs(1))])
             await place.enqueue_raw(shard, tenant, [*stored, encode_job(good[1])])
             worker = await place.worker()

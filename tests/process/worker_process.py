@@ -30,6 +30,7 @@ from engine.worker.worker import run_worker
 from loadtest.simulator.server import Simulator, SimulatorOptions, Team
 from loadtest.teams import make_team, tenant_of
 from shards.api_key import new_api_key
+from shards.campaign import apns_id_of, is_element
 from shards.flow import flow_of
 from shards.job import Job, decode_job, encode_job, new_ids
 from shards.keys import shard_keys
@@ -246,7 +247,14 @@ class Place:
         lists, zsets = self.raw.eval(_ALL_THAT_STANDS, 0)
         stored = [each for each in lists if each[:1] >= b"\x80"]
         stored += [member.split(b"|", 2)[2] for member in zsets]
-        return Counter(decode_job(each).id.decode() for each in stored)
+        return Counter(
+            (apns_id_of(each) if is_element(each) else decode_job(each).id).decode() for each in stored
+        )
+
+    def campaigns(self) -> int:
+        """How many records of campaigns, and counts of their elements, the shards keep."""
+        keys = map(shard_keys, range(DEFAULT_SHARDS))
+        return sum(int(self.raw.hlen(key)) for each in keys for key in (each.campaigns, each.left))
 
     def claims(self) -> int:
         return sum(int(self.raw.scard(shard_keys(shard).claims)) for shard in range(DEFAULT_SHARDS))

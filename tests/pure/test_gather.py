@@ -201,18 +201,16 @@ def one(environment: Environment = Environment.PRODUCTION) -> Notification:
 
 def test_a_device_always_has_the_same_place() -> None:
     tenant = Tenant("acme", spread=4)
-    job = Job(b"1", b"ab", "t", b"{}")
-    place = placer(tenant, 64, 1_000)(one(), job)
-    assert place == placer(tenant, 64, 1_000)(one(), job)
+    place = placer(tenant, 64, 1_000)(one(), b"ab")
+    assert place == placer(tenant, 64, 1_000)(one(), b"ab")
     shard, lane, flow, _ = place
     assert (lane, flow) == (Lane.LOW, "acme") and 0 <= shard < 64
 
 
 def test_each_environment_is_a_flow_of_its_own() -> None:
     place = placer(Tenant("acme"), 64, 1_000)
-    job = Job(b"1", b"ab", "t", b"{}")
-    shard, _, flow, _ = place(one(Environment.SANDBOX), job)
-    assert (shard, flow) == (place(one(), job)[0], "acme/sandbox")
+    shard, _, flow, _ = place(one(Environment.SANDBOX), b"ab")
+    assert (shard, flow) == (place(one(), b"ab")[0], "acme/sandbox")
 
 
 @pytest.mark.parametrize(
@@ -232,4 +230,4 @@ def test_a_tenants_queue_is_bounded_by_parts_that_are_never_less_than_the_whole(
     spread: int, own: int, shards: int, most: int
 ) -> None:
     tenant = Tenant("acme", spread=spread, limits=Limits(queue_most=own))
-    assert placer(tenant, shards, 1_000)(one(), Job(b"1", b"ab", "t", b"{}"))[3] == most
+    assert placer(tenant, shards, 1_000)(one(), b"ab")[3] == most

@@ -80,14 +80,14 @@ def test_every_reference_in_the_description_leads_somewhere() -> None:
 
 def test_the_documentation_needs_nothing_from_elsewhere() -> None:
     page = api_page(describe(OPTIONS, "1.0"))
-    for path in ("/v1/push", "/v1/push/batch", "/v1/tenant", "/readyz"):
+    for path in ("/v1/push", "/v1/push/batch", "/v1/push/campaign", "/v1/tenant", "/readyz"):
         assert path in page
     assert "http://" not in page and "https://" not in page and "<script" not in page
 
 
 def test_a_status_names_its_codes_and_its_headers() -> None:
     operations = describe(OPTIONS, "1.0")["paths"]
-    for path in ("/v1/push", "/v1/push/batch"):
+    for path in ("/v1/push", "/v1/push/batch", "/v1/push/campaign"):
         responses = operations[path]["post"]["responses"]
         assert set(responses["202"]["headers"]) == {"RateLimit-Policy", "RateLimit"}
         assert set(responses["429"]["headers"]) == {"Retry-After", "RateLimit-Policy", "RateLimit"}
@@ -107,6 +107,7 @@ def test_a_status_names_its_codes_and_its_headers() -> None:
         ("bind_port", 70_000),
         ("redis_url", "localhost:6379"),
         ("batch_items_most", 0),
+        ("campaign_devices_most", 0),
         ("waiting_jobs_most", 10),
         ("waiting_bytes_most", 1024),
         ("queue_most_tenant", 0),

@@ -145,9 +145,9 @@ class LeaseHistories(Histories):
         assert self.finish(self.letters.replay([self.seen[at] for at in chosen])) == len(there)
         assert self.finish(self.letters.replay([self.seen[at] for at in chosen])) == 0
         for letter in there:
-            self.buried.remove(letter.encoded)
+            self.buried.remove(letter.id.encode())
             # whoever sends poison again means it
-            self.deaths.pop(letter.encoded, None)
+            self.deaths.pop(letter.id.encode(), None)
             keys = shard_keys(letter.shard)
             assert not self.raw.hexists(keys.deaths, letter.id) and not self.raw.exists(keys.unrung)
 
@@ -170,8 +170,8 @@ class LeaseHistories(Histories):
 
     def throw_away(self, letters: list[DeadLetter]) -> None:
         for letter in letters:
-            self.buried.remove(letter.encoded)
-            self.thrown_away.add(letter.encoded)
+            self.buried.remove(letter.id.encode())
+            self.thrown_away.add(letter.id.encode())
 
     # -- what always holds -------------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
-"""Whatever the order of the verbs: a job is in exactly one place, the rings are true, and the index of claims is.
+"""Whatever the order of the verbs: a job is in exactly one place, the rings are true, and the index of claims is. A
+campaign's record is there exactly as long as elements of it are, and their number stands beside it.
 
 Hypothesis makes up histories of a few shards and tenants, with workers that lost their shard, jobs that were in hand
-at several such losses, a tenant that wants nothing twice and settlements that are sent twice, and after each step all
-of Redis is read and compared with what must be there.
+at several such losses, a tenant that wants nothing twice, campaigns, and settlements that are sent twice, and after
+each step all of Redis is read and compared with what must be there.
 
 What is drawn never depends on what stands in Redis: suspects wait by its clock, so a history that is told again may
 differ a little, and hypothesis would call the test flaky. A rule that has nothing to do does nothing.
@@ -11,18 +12,20 @@ differ a little, and hypothesis would call the test flaky. A rule that has nothi
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import redis as redis_py
+from book import Book, made, name_of, without_heads
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from shards.flow import environment_of, tenant_of
-from shards.job import Job, decode_job, encode_job
+from shards.campaign import campaign_of, is_element
+from shards.flow import tenant_of
+from shards.job import decode_job
 from shards.keys import shard_keys
 from shards.lanes import Lane
 from shards.queue import Batch, Burial, Claimed, Fenced, Holding, Queue, Retry, Settlement
@@ -46,7 +49,7 @@ Answer = TypeVar("Answer")
 
 
 class Histories(RuleBasedStateMachine):
-    """Workers and a tenant at two shards, and a book of what became of each job."""
+    """Workers and a tenant at two shards, and a book of what became of each job, by its id."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -67,6 +70,7 @@ class Histories(RuleBasedStateMachine):
         self.open: dict[tuple[int, str], Claimed] = {}
         self.settlements: list[Settlement] = []
         self.rules: dict[tuple[int, str], tuple[int, int, str]] = {}
+        self.campaigns = Book()
         self.number = 0
         self.now_ms = 1_000
 
@@ -94,12 +98,20 @@ class Histories(RuleBasedStateMachine):
     def enqueue(self, place: Place, count: int) -> None:
         self.stand(place, count)
 
-    def stand(self, place: Place, count: int) -> None:
+    @rule(place=st.sampled_from(READY), count=st.integers(1, 6), beside=st.integers(0, 2), seed=SEED)
+    def enqueue_campaign(self, place: Place, count: int, beside: int, seed: int) -> None:
+        _, lane, flow = place
+        number = len(self.enqueued)
+        elements = self.campaigns.elements(lane, flow, range(number, number + count), random.Random(seed))
+        self.stand(place, beside, elements)
+
+    def stand(self, place: Place, count: int, elements: Sequence[bytes] = ()) -> None:
         shard, lane, tenant = place
-        first = len(self.enqueued)
+        first = len(self.enqueued) + len(elements)
         jobs = [made(number, lane, tenant) for number in range(first, first + count)]
-        assert self.finish(self.queue.enqueue([Batch(shard, lane, tenant, jobs)])) == [None]
-        self.enqueued.update(jobs)
+        batch = Batch(shard, lane, tenant, [*jobs, *elements], campaigns=self.campaigns.portions(elements))
+        assert self.finish(self.queue.enqueue([batch])) == [None]
+        self.enqueued.update(map(name_of, batch.jobs))
 
     @rule(
         shard=st.sampled_from(SHARDS),
@@ -184,22 +196,30 @@ class Histories(RuleBasedStateMachine):
         shard, claim_id = at
         claimed = self.open.pop(at)
         retries, burials, accepted = [], [], set()
+        elements: Counter[bytes] = Counter()
         for run in claimed.runs:
-            for job in run.jobs:
+            for stored in run.jobs:
+                job = self.campaigns.expanded(stored)
                 fate = chance.choice(FATES)
+                if fate == "retry" and chance.random() < 0.3:
+                    # by a worker that could not learn what it is
+                    retries.append(Retry(0, run.lane, run.flow, stored))
+                    continue
+                if is_element(stored):
+                    elements[campaign_of(stored)] += 1
                 if fate == "retry":
                     due_ms = self.now_ms + chance.randint(0, 50)
                     retries.append(Retry(due_ms, run.lane, run.flow, job))
                 elif fate == "burial":
                     burials.append(Burial(tenant_of(run.flow), "Unregistered", self.now_ms, job, run.lane))
                 else:
-                    accepted.add(job)
-        settlement = Settlement(claimed.holding, claim_id, retries, burials)
+                    accepted.add(name_of(job))
+        settlement = Settlement(claimed.holding, claim_id, retries, burials, elements=elements)
         answer = self.finish(self.queue.settle([settlement]))
         if claimed.holding == self.holdings[shard][-1]:
             assert answer == [claimed.holding]
             self.accepted |= accepted
-            self.buried |= {burial.job for burial in burials}
+            self.buried |= {name_of(burial.job) for burial in burials}
             self.settlements.append(settlement)
         else:
             assert answer == [Fenced(claimed.holding)]
@@ -252,14 +272,18 @@ class Histories(RuleBasedStateMachine):
     def give_back(self, holding: Holding, *, sent: bool) -> None:
         """What a new holder does first: reclaim what earlier ones have left."""
         shard = holding.shard
-        orphaned = [job for claim in self.claims(shard).values() for job in claim]
+        orphaned = [
+            (name_of(job), self.campaigns.place_of(job))
+            for each in self.claims(shard).values()
+            for job in each
+        ]
         assert self.finish(self.queue.reclaim(holding, sent=sent)) == len(orphaned)
         assert self.claims(shard) == {}
         if sent:
-            self.deaths.update(orphaned)
-        dead = {fields[b"job"] for _, fields in self.raw.xrange(shard_keys(shard).dead)}
-        for job in orphaned:
-            once = place_of(job)[1] == ONCE
+            self.deaths.update(job for job, _ in orphaned)
+        dead = set(map(name_of, self.dead(shard)))
+        for job, (_, flow) in orphaned:
+            once = flow == ONCE
             # poison is named at the third death, or at the sixth if others were always beside it
             if job in dead:
                 assert sent and (once or self.deaths[job] >= 3)
@@ -282,17 +306,30 @@ class Histories(RuleBasedStateMachine):
             numbers = [int(holding.fence.partition(".")[0]) for holding in held]
             assert numbers == sorted(set(numbers))
 
+    def dead(self, shard: int) -> list[bytes]:
+        """The jobs of its dead letters."""
+        return [fields[b"job"] for _, fields in self.raw.xrange(shard_keys(shard).dead)]
+
     @invariant()
-    def each_job_is_in_exactly_one_place(self) -> None:
-        places: list[bytes] = [*self.accepted, *self.thrown_away]
-        for shard, lane, tenant in READY:
-            places += self.raw.lrange(shard_keys(shard).ready(lane, tenant), 0, -1)
+    def each_job_is_in_exactly_one_place_and_left_counts_the_elements(self) -> None:
+        everything: list[bytes] = []
         for shard in SHARDS:
-            places += (job for claim in self.claims(shard).values() for job in claim)
-            waiting = self.raw.zrange(shard_keys(shard).waiting, 0, -1)
-            places += (member.split(b"|", 2)[2] for member in waiting)
-            places += (fields[b"job"] for _, fields in self.raw.xrange(shard_keys(shard).dead))
-        assert sorted(places) == sorted(self.enqueued)
+            keys = shard_keys(shard)
+            here: list[bytes] = []
+            for at, lane, flow in READY:
+                here += self.raw.lrange(keys.ready(lane, flow), 0, -1) if at == shard else []
+            here += (job for claim in self.claims(shard).values() for job in claim)
+            here += (member.split(b"|", 2)[2] for member in self.raw.zrange(keys.waiting, 0, -1))
+            left = Counter(map(campaign_of, filter(is_element, here)))
+            assert {each: int(many) for each, many in self.raw.hgetall(keys.left).items()} == left
+            records = {each: self.campaigns.record(each) for each in left}
+            assert self.raw.hgetall(keys.campaigns) == records
+            # which all can be read without the record of a campaign
+            letters = [decode_job(job) for job in self.dead(shard)]
+            everything += map(name_of, here)
+            everything += (job.id for job in letters)
+        names = [*everything, *self.accepted, *self.thrown_away]
+        assert sorted(names) == sorted(self.enqueued)
 
     @invariant()
     def the_depth_is_the_number_of_ready_jobs(self) -> None:
@@ -302,8 +339,7 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def only_buried_jobs_are_dead(self) -> None:
-        dead = [fields[b"job"] for s in SHARDS for _, fields in self.raw.xrange(shard_keys(s).dead)]
-        assert sorted(dead) == sorted(self.buried)
+        assert sorted(name_of(job) for s in SHARDS for job in self.dead(s)) == sorted(self.buried)
 
     @invariant()
     def a_tenant_is_in_the_ring_once_exactly_if_it_has_ready_jobs(self) -> None:
@@ -317,7 +353,7 @@ class Histories(RuleBasedStateMachine):
     def jobs_lie_where_their_lane_and_tenant_say(self) -> None:
         for shard, lane, tenant in READY:
             for job in self.raw.lrange(shard_keys(shard).ready(lane, tenant), 0, -1):
-                assert place_of(job) == (lane, tenant)
+                assert self.campaigns.place_of(job) == (lane, tenant)
 
     @invariant()
     def the_index_names_exactly_the_claims_that_there_are(self) -> None:
@@ -329,29 +365,6 @@ class Histories(RuleBasedStateMachine):
     def what_a_holder_was_given_is_what_its_claim_keeps(self) -> None:
         for (shard, claim_id), claimed in self.open.items():
             assert self.claims(shard)[claim_id] == [job for run in claimed.runs for job in run.jobs]
-
-
-def made(number: int, lane: Lane, flow: str) -> bytes:
-    """A job as it is stored, which says where it belongs."""
-    return encode_job(Job(b"job%d" % number, b"00", f"{lane}|{flow}", b"{}", environment_of(flow)))
-
-
-def place_of(job: bytes) -> tuple[str, str]:
-    """The lane and the flow of a job."""
-    lane, _, flow = decode_job(job).topic.partition("|")
-    return lane, flow
-
-
-def without_heads(claim: list[bytes]) -> list[bytes]:
-    """The jobs of a claim, without the "lane|tenant|count" before each run."""
-    found: list[bytes] = []
-    at = 0
-    while at < len(claim):
-        end = at + 1 + int(claim[at].rsplit(b"|", 1)[1])
-        assert end <= len(claim)
-        found += claim[at + 1 : end]
-        at = end
-    return found
 
 
 def test_no_history_loses_or_doubles_a_job(redis_url: str) -> None:

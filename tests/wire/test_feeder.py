@@ -1,19 +1,23 @@
 """The feeder with a store that says what a test wants: every job that Redis has put in our hands is handed over."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rig import Rig, ids, job, run, until
 
 from engine.link.pool import Pool
 from engine.options import EngineOptions
 from engine.policy.pace import Way
+from engine.worker.dealer import Dealer
 from engine.worker.feeder import Feeder
 from engine.worker.hand import Claim, HeldRun
 from engine.worker.settler import Settler
+from shards.campaign import Campaign, apns_id_of, element, new_campaign_id
 from shards.errors import StoreRefused, StoreUnavailable
 from shards.job import encode_job
 from shards.queue import Claimed, Fenced, Holding, Run, Settlement
@@ -29,8 +33,12 @@ class Store:
         self.said: list[str] = []
         self.rooms: list[dict[str, int]] = []
         self.settle_fails = 0
+        self.settlements: list[Settlement] = []
         self.doubted: list[int] = []
         self.given_up: set[Holding] = set()
+        # of the campaigns that there are; or None, and asking for them fails
+        self.campaigns: dict[bytes, Campaign] | None = {}
+        self.recalled: list[Mapping[int, set[bytes]]] = []
 
     async def claim(self, wanted: Sequence[tuple[Holding, str, int]], **how: Any) -> list[Any]:
         self.rooms.append(dict(how["rooms"]))
@@ -44,16 +52,25 @@ class Store:
             if brings is Fenced:
                 brings = Fenced(holding)
             if isinstance(brings, list):
-                runs = [Run("high", "tenant-0", [encode_job(each) for each in brings])] if brings else []
+                jobs = [each if isinstance(each, bytes) else encode_job(each) for each in brings]
+                runs = [Run("high", "tenant-0", jobs)] if brings else []
                 brings = Claimed(holding, claim_id, runs, not runs or not waiting)
             answers.append(brings)
         return answers
+
+    async def recall(self, wanted: Mapping[int, set[bytes]]) -> dict[bytes, Campaign]:
+        self.recalled.append(wanted)
+        if self.campaigns is None:
+            raise StoreUnavailable("gone", in_doubt=False)
+        ids = set().union(*wanted.values())
+        return {each: campaign for each, campaign in self.campaigns.items() if each in ids}
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Any]:
         if self.settle_fails:
             self.settle_fails -= 1
             raise StoreUnavailable("gone", in_doubt=True)
         self.said.append("settle")
+        self.settlements += settlements
         return [settlement.holding for settlement in settlements]
 
 
@@ -98,11 +115,13 @@ async def feeding(
     """A feeder and a settler at work on a pool of the rig."""
     settler = Settler(store, rig.hand.forget)  # type: ignore[arg-type]
     rig.hand._finished = settler.add
+    router: Any = OneRoute(pool or rig.pool(most=1), while_learning)
     feeder = Feeder(
         store,  # type: ignore[arg-type]
         rig.hand,
-        OneRoute(pool or rig.pool(most=1), while_learning),  # type: ignore[arg-type]
+        router,
         rig.fates,
+        Dealer(rig.hand, router, rig.fates, store),
         OPTIONS,
         is_ours=lambda holding: holding not in store.given_up,
         doubted=lambda shards: doubt(shards),
@@ -211,6 +230,67 @@ def test_an_unavailable_store_that_did_nothing_leaves_no_doubt() -> None:
             async with feeding(rig, store, 1):
                 await until(lambda: rig.times_accepted(ids([(jobs[0], None)])) == {1}, lambda: store.said)
             assert not any(said.startswith("acquire") for said in store.said)
+
+    run(scenario)
+
+
+CAMPAIGN = Campaign("com.example.app0", b'{"aps":{}}')
+CAMPAIGN_IDS = [new_campaign_id(1_722_000_000_000 + number, bytes(10)) for number in range(3)]
+
+
+def elements(campaign_id: bytes, count: int, first: int = 0) -> list[bytes]:
+    return [element(campaign_id, number, bytes([number] * 32)) for number in range(first, first + count)]
+
+
+def test_campaigns_that_are_new_are_asked_for_once_for_a_round_and_then_remembered() -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            one, other, lost = CAMPAIGN_IDS
+            topic = rig.teams[0].topic
+            ordinary = job(rig.teams[0])
+            store = Store(
+                {
+                    0: [[*elements(one, 5), ordinary], elements(one, 5, 5)],
+                    1: [[*elements(one, 5, 10), *elements(other, 5)]],
+                    2: [elements(lost, 2)],
+                }
+            )
+            store.campaigns = {each: replace(CAMPAIGN, topic=topic) for each in (one, other)}
+            async with feeding(rig, store, 3) as (_, settler, _):
+                await until(lambda: rig.fates.tally["accepted"] == 21, lambda: rig.fates)
+                await until(lambda: not rig.hand.claims, lambda: settler)
+            sent = [*elements(one, 15), *elements(other, 5)]
+            assert rig.times_accepted([apns_id_of(each).decode() for each in sent]) == {1}
+            assert store.recalled == [{0: {one}, 1: {one, other}, 2: {lost}}]
+            assert [burial.reason for each in store.settlements for burial in each.burials] == [
+                "CampaignUnknown"
+            ] * 2
+            counted = Counter[bytes]()
+            for settlement in store.settlements:
+                counted.update(settlement.elements)
+            assert counted == {one: 15, other: 5, lost: 2}
+
+    run(scenario)
+
+
+def test_elements_whose_campaign_can_not_be_learned_now_are_put_back_as_they_are() -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            [one, *_] = CAMPAIGN_IDS
+            ordinary = job(rig.teams[0])
+            store = Store({0: [[*elements(one, 3), ordinary]]})
+            store.campaigns = None
+            async with feeding(rig, store, 1) as (_, settler, task):
+                await until(lambda: rig.times_accepted(ids([(ordinary, None)])) == {1}, lambda: rig.fates)
+                await until(lambda: not rig.hand.claims, lambda: settler)
+                assert not task.done()
+            [settlement] = store.settlements
+            assert [(each.due_ms, each.job) for each in settlement.retries] == [
+                (0, each) for each in elements(one, 3)
+            ]
+            # so none of them is counted off
+            assert settlement.elements == {}
+            assert (settlement.burials, rig.hand.jobs) == ([], 0)
 
     run(scenario)
 
