@@ -85,7 +85,7 @@ class RangeQueue:
 
     async def enqueue(self, batches: Sequence[Batch]) -> list[Any]:
         calls = []
-        for shard, lane, flow, jobs, most in batches:
+        for shard, lane, flow, jobs, most, _ in batches:
             keys = shard_keys(shard)
             other = Lane.LOW if lane is Lane.HIGH else Lane.HIGH
             names = (
@@ -124,7 +124,7 @@ class RangeQueue:
     ) -> list[Holding | Fenced]:
         """``rests``: by the id of the claim that takes them over, the spans that have no fate yet."""
         calls = []
-        for (shard, fence), claim_id, retries, burials, rest_id, _ in settlements:
+        for (shard, fence), claim_id, retries, burials, rest_id, *_ in settlements:
             keys = shard_keys(shard)
             rest = _spelled((rests or {}).get(rest_id, ()))
             args: list[bytes | str | int] = [fence, claim_id, DEAD_LENGTH, rest_id, rest, len(retries)]
