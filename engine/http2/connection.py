@@ -250,11 +250,9 @@ class Connection:
 
     def _known(self, stream_id: int, kind: str) -> bool:
         """Whether a frame's stream is open. False for one that is over; a stream never opened is a violation."""
-        _require(
-            stream_id % 2 == 1 and stream_id < self._writer.next_id,
-            ErrorCodes.PROTOCOL_ERROR,
-            f"{kind} on stream {stream_id}, which was never opened",
-        )
+        if stream_id % 2 == 0 or stream_id >= self._writer.next_id:
+            text = f"{kind} on stream {stream_id}, which was never opened"
+            raise Violation(ErrorCodes.PROTOCOL_ERROR, text)
         return stream_id in self.open
 
     def _end(self, stream_id: int, code: ErrorCodes | None = None) -> Any:
