@@ -24,6 +24,7 @@ REASONS: Final = (
     "EnvironmentUnknown",
     "TenantUnknown",
     "Unreadable",
+    "CampaignUnknown",
     "other",
 )
 

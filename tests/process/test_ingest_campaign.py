@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis as redis_py
 from ingest_process import TOPIC, IngestProcess, create_tenant, stored
 from redis_server import RedisServer
 
+from ingest.options import IngestOptions
 from shards.job import Job
+from shards.keys import shard_keys
 from shards.placement import base_shard, device_shard
 from shards.tenant import Limits
 
@@ -158,6 +161,22 @@ def test_a_full_queue_refuses_the_devices_of_its_shard_and_no_others(
     assert (alone.status, alone.json["code"]) == (429, "queue-full")
     jobs: list[Job] = [job for _, _, job in stored(redis_url)]
     assert sorted(job.device_token.decode() for job in jobs) == sorted(full + free)
+
+
+def test_as_many_devices_as_may_be_are_taken_at_once(redis_url: str) -> None:
+    key = create_tenant(redis_url)
+    ingest = IngestProcess(redis_url)
+    ingest.await_ready()
+    most = IngestOptions(redis_url=redis_url).campaign_devices_most
+    answer = ingest.push(key, {**GOOD, "device_tokens": tokens(most)}, CAMPAIGN)
+    assert (answer.status, answer.json["accepted"]) == (202, most)
+    assert len({each["id"] for each in answer.json["results"]}) == most
+    with redis_py.Redis.from_url(redis_url) as raw:
+        shards = [shard_keys(shard) for shard in range(SHARDS)]
+        assert sum(int(raw.get(shard.depth) or 0) for shard in shards) == most
+        assert sum(int(each) for shard in shards for each in raw.hvals(shard.left)) == most
+        assert sum(raw.hlen(shard.campaigns) for shard in shards) == SPREAD
+    assert "Traceback" not in ingest.end()
 
 
 def test_a_campaign_is_described(ingest: IngestProcess) -> None:
