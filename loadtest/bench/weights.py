@@ -30,7 +30,7 @@ WARM_UP_S: Final = 3.0
 class WeightsOptions(GatewayOptions):
     """How much of what."""
 
-    jobs: int = 700_000
+    jobs: int = 1_500_000
     "Jobs of each of the tenants with weights."
 
 
