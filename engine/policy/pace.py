@@ -20,6 +20,9 @@ from typing import Final, NamedTuple
 # the way holds, so that the hand grows with each round trip until it is enough.
 SLACK_S: Final = 0.05
 TRIP_TIMES: Final = 1.5
+# of the most that may be in hand, so much is for the slack at most: what bounds a flow by the places that are free
+# (``sharing``) must not bind while flows are served by their weights
+SLACK_SHARE_MOST: Final = 0.25
 SLACK_IN_COMPANY_S: Final = 0.002
 TRIP_TIMES_IN_COMPANY: Final = 1.25
 # With fewer for each link, TLS and the kernel cost more than the pushes: with 500 links and 2 for each, a push cost 3.8
@@ -87,11 +90,12 @@ class Pace:
             self._per_s = max(per_s, self._per_s * FADES)
         self._looked_s, self._done = now_s, done
         if company:
-            way_s = TRIP_TIMES_IN_COMPANY * way.trip_s + SLACK_IN_COMPANY_S
+            wanted = self._per_s * (TRIP_TIMES_IN_COMPANY * way.trip_s + SLACK_IN_COMPANY_S)
         else:
-            way_s = TRIP_TIMES * way.trip_s + SLACK_S
+            slack = min(self._per_s * SLACK_S, self._most * SLACK_SHARE_MOST)
+            wanted = self._per_s * TRIP_TIMES * way.trip_s + slack
         self.for_links = 0 if company else min(self._most, FOR_LINK * way.links)
-        self.target = round(max(self._least, self.for_links, min(self._most, self._per_s * way_s)))
+        self.target = round(max(self._least, self.for_links, min(self._most, wanted)))
         if now_s - self._probed_s >= PROBE_EVERY_S:
             self.target = self._least
             if now_s - self._probed_s >= PROBE_EVERY_S + PROBE_S:

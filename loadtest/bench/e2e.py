@@ -43,7 +43,7 @@ class E2eOptions:
     per_s: int = 50_000
     "Pushes offered each second in batches."
 
-    single_per_s: int = 15_500
+    single_per_s: int = 15_000
     "Pushes offered each second as single requests."
 
     seconds: float = 60.0
@@ -58,8 +58,8 @@ class E2eOptions:
     payload_bytes: int = 256
     "Size of each payload."
 
-    workers: int = 1
-    "Sending processes. On two CPUs, which ingest, Redis, the load and the sink use as well, a second one only takes."
+    workers: int = 2
+    "Sending processes."
 
     ingest_processes: int = 2
     "Processes that serve the API."

@@ -10,6 +10,7 @@ from engine.policy.pace import (
     PROBE_S,
     SLACK_IN_COMPANY_S,
     SLACK_S,
+    SLACK_SHARE_MOST,
     TRIP_TIMES,
     TRIP_TIMES_IN_COMPANY,
     Pace,
@@ -47,6 +48,13 @@ def test_the_hand_holds_what_the_way_holds_at_the_rate_of_the_answers(trip_s: fl
     assert alone == pytest.approx(per_s * (TRIP_TIMES * trip_s + SLACK_S), rel=0.01)
     in_company = per_s * (TRIP_TIMES_IN_COMPANY * trip_s + SLACK_IN_COMPANY_S)
     assert shared == pytest.approx(max(LEAST, in_company), rel=0.01)
+
+
+def test_the_slack_leaves_places_free_however_fast_jobs_meet_their_fates() -> None:
+    # else what bounds a flow by the free places would bind, and not its weight
+    assert Worker().look(int(400_000 * LOOK_S), trip_s=0.001) == pytest.approx(
+        400_000 * TRIP_TIMES * 0.001 + SLACK_SHARE_MOST * MOST, rel=0.01
+    )
 
 
 def test_it_has_bounds() -> None:
