@@ -22,7 +22,7 @@ async def send_all(task: Task) -> int:
                 content=body,
                 headers={"apns-id": push.apns_id},
             )
-            return answer.status_code == httpx.codes.OK
+            return bool(answer.status_code == httpx.codes.OK)
 
         return await keep_under_way(send, task.pushes, task.settings["window"])
 
