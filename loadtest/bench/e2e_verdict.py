@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, Final, NamedTuple
 
-from loadtest.bench.judgement import Judgement, percentile
+from loadtest.bench.judgement import Judgement
 from loadtest.bench.waits import Span
+from loadtest.demo.verdict import percentile
 
 PERCENTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 # of what was offered, so much has to be accepted while it is measured: the rest is on its way at the end

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from loadtest.bench.judgement import percentile
 from loadtest.bench.waits import Span, Waits
 from loadtest.bench.waits import told as told_waits
+from loadtest.demo.verdict import percentile
 from loadtest.sink.recorder import Piece
 
 # the longest that a tenant may get another share than its own, and by how much of it at most

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from loadtest.bench.steady import ID_BYTES, Exchange
 from loadtest.bench.whereabouts import Found, Place
+from loadtest.demo.verdict import percentile
 from loadtest.sink.recorder import Piece
 
 # an id holds the ms at which the API made it: between the sending of its batch and the end of the wait for an answer
@@ -182,13 +183,6 @@ def by_fault(repeats: Iterable[Repeat], faults_at_s: Sequence[float]) -> tuple[l
 def made_ms(apns_id: bytes) -> int:
     """The Unix ms in a UUID of version 7 (RFC 9562, 5.7)."""
     return int(apns_id[:8] + apns_id[9:13], 16)
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """The least value that ``share`` of the values do not exceed; 0 for none."""
-    if not ordered:
-        return 0.0
-    return ordered[min(len(ordered) - 1, max(0, -int(-share * len(ordered) // 1) - 1))]
 
 
 def _standing(missing: Set[bytes], in_redis: Iterable[Found]) -> tuple[Counter[Place], Counter[str]]:

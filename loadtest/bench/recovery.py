@@ -4,8 +4,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from loadtest.bench.judgement import percentile
 from loadtest.bench.steady import ID_BYTES, Exchange
+from loadtest.demo.verdict import percentile
 from loadtest.sink.recorder import Piece
 
 # a flow may fall behind what is offered by so much: a stall of the machine that is caught up with is no matter

@@ -43,15 +43,15 @@ def _command(result: Mapping[str, Any]) -> str:
 
 
 def _headline(results: Results) -> str:
-    e2e, drain, ingest = results["e2e"], results["drain"], results["ingest"]
+    rows = [*_fast(results), *_faulty(results), *_shared(results)]
+    return _table(("what", "seen", "command"), rows)
+
+
+def _fast(results: Results) -> Rows:
+    """How fast it is, and what that costs."""
+    e2e, drain, ingest, latency = (results[name] for name in ("e2e", "drain", "ingest", "latency"))
     full, half, single = (e2e["phases"][name] for name in ("full", "half", "single"))
-    latency, chaos, hole = results["latency"], results["chaos"], results["blackhole"]
-    fair, apart, tenants = results["fairness"], results["isolation"], results["tenants"]
-    weights, beside = fair["weights"], fair["neighbours"]
-    shares = ", ".join(f"{share:.1f}" for share in weights["share_percent"])
-    p99s = [phase["b"]["p99_ms"] for phase in apart["phases"].values()]
-    memory = max(tenants["many"]["worker_rss_mib"]["most"])
-    rows = [
+    return [
         (
             f"HTTP API to APNs' answer, in batches of {full['batch']}, for {full['seconds']:.0f} s",
             f"**{_many(full['pushes_per_s'])} pushes/s**, lost {e2e['lost']}; "
@@ -87,6 +87,13 @@ def _headline(results: Results) -> str:
             _command(latency),
         ),
         ("an idle worker", f"{latency['idle_worker_cpu_percent']:.2f} % of a CPU", ""),
+    ]
+
+
+def _faulty(results: Results) -> Rows:
+    """What becomes of pushes when something fails."""
+    chaos, hole = results["chaos"], results["blackhole"]
+    return [
         (
             "chaos: 10,000 pushes/s for 120 s, `appendfsync always`, while workers, ingest, the supervisor and "
             f"Redis are killed with SIGKILL and links cut, {sum(chaos['kills'].values())} times",
@@ -97,10 +104,21 @@ def _headline(results: Results) -> str:
         (
             "APNs falls silent for 60 s under 5,000 pushes/s",
             f"**lost {hole['lost']}**; a worker grows from {max(hole['worker_rss_mib']['before']):.0f} to "
-            f"{max(hole['worker_rss_mib']['most']):.0f} MiB; flows again after {hole['recovery_s']['flow']:.1f} s, "
+            f"{max(hole['worker_rss_mib']['most']):.0f} MiB; flows again after {hole['recovery_s']['flow']:.2f} s, "
             f"usual latency after {hole['recovery_s']['latency']:.1f} s",
             _command(hole),
         ),
+    ]
+
+
+def _shared(results: Results) -> Rows:
+    """What tenants notice of each other."""
+    fair, apart, tenants = results["fairness"], results["isolation"], results["tenants"]
+    weights, beside = fair["weights"], fair["neighbours"]
+    shares = ", ".join(f"{share:.1f}" for share in weights["share_percent"])
+    p99s = [phase["b"]["p99_ms"] for phase in apart["phases"].values()]
+    memory = max(tenants["many"]["worker_rss_mib"]["most"])
+    return [
         (
             "three backlogs of weight 1, 2 and 4",
             f"{shares} % of what is sent; in any 5 s within "
@@ -126,7 +144,6 @@ def _headline(results: Results) -> str:
             _command(tenants),
         ),
     ]
-    return _table(("what", "seen", "command"), rows)
 
 
 def _budgets(results: Results) -> str:

@@ -32,9 +32,7 @@ from loadtest.sink.recording import RecordingSink
 from loadtest.sink.start import start_sink
 from shards.tenants import DEFAULT_SHARDS
 
-LOOK_EVERY_S: Final = 0.02
 DRAIN_MOST_S: Final = 600.0
-SETTLED_S: Final = 10.0
 
 
 @Parameter(name="*")

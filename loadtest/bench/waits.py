@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from loadtest.bench.judgement import percentile
 from loadtest.bench.steady import ID_BYTES, Exchange
+from loadtest.demo.verdict import percentile
 from loadtest.sink.recorder import Piece
 
 

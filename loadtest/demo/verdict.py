@@ -1,6 +1,6 @@
 """The demo's judgement: what the API accepted, held against what the simulator's ledger says arrived. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -82,7 +82,7 @@ def judge(sent_at_s: Mapping[str, float], began_s: float, entries: Iterable[Mapp
     )
 
 
-def percentile(ordered: list[float], share: float) -> float:
+def percentile(ordered: Sequence[float], share: float) -> float:
     """The least value that ``share`` of the values do not exceed; 0 for none."""
     if not ordered:
         return 0.0

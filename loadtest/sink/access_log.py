@@ -3,11 +3,8 @@
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Final
 
-from loadtest.sink.recorder import Piece
-
-ID_BYTES: Final = 36
+from loadtest.sink.recorder import ID_BYTES, Piece
 
 
 def pieces(record: Path) -> Iterator[Piece]:
