@@ -62,7 +62,7 @@ class ConditionLog:
             self.clear(key, "")
 
     def _meet(self, name: ConditionName, reason: str, times: int) -> None:
-        self._over.discard(name)
+        # what is over and met again at once is still written as both: it is another condition, with a time of its own
         self._met[name] = (reason, self._met.get(name, ("", 0))[1] + times)
         self._write_soon()
 

@@ -1,0 +1,45 @@
+"""A worker's word on what holds up credentials and flows: gathered in memory, and then written together."""
+
+import asyncio
+import logging
+
+import pytest
+
+from engine.worker import conditions as conditions_module
+from engine.worker.conditions import ConditionLog
+from shards.conditions import Condition, ConditionName, Conditions
+from shards.tenants import Tenants
+
+FLOW = "acme"
+WAIT_S = 10.0
+
+
+async def written(store: Conditions, *expected: Condition) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while await store.all() != list(expected):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_condition_that_is_over_and_met_again_at_once_is_another_one(
+    redis_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions_module, "GATHER_S", 0.01)
+    caplog.set_level(logging.INFO, "clarion.conditions")
+    now_s, name = 1_000.0, ConditionName.of_flow(FLOW)
+    tenants = Tenants(redis_url)
+    try:
+        log = ConditionLog(tenants.conditions, wall=lambda: now_s)
+        log.note_flow(FLOW, "BadDeviceToken", 3)
+        log.note_flow(FLOW, "BadDeviceToken", 4)
+        await written(tenants.conditions, Condition(name, "BadDeviceToken", 1_000_000, 1_000_000, 7))
+        now_s = 2_000.0
+        log.clear_flow(FLOW)
+        log.note_flow(FLOW, "BadDeviceToken", 5)
+        await written(tenants.conditions, Condition(name, "BadDeviceToken", 2_000_000, 2_000_000, 5))
+        log.note_flow(FLOW, "BadDeviceToken", 1)
+        log.clear_flow(FLOW)
+        await written(tenants.conditions)
+    finally:
+        await tenants.close()
+    said = [record.getMessage().split()[0] for record in caplog.records]
+    assert said == ["most", "device", "most", "device"]
