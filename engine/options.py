@@ -29,7 +29,7 @@ class EngineOptions:
     apns_production_url: str = PRODUCTION_URL
     apns_sandbox_url: str = SANDBOX_URL
     apns_ca_file: Path | None = None
-    in_hand_most: int = 8_192
+    in_hand_most: int = 16_384
     in_hand_least: int = 1_024
     claim_most: int = 512
     round_most: int = 1_024

@@ -20,6 +20,10 @@ PART_LEAST: Final = 1 / 8
 # each, and to name them all in every claim costs Redis more than the claims do.
 MANY: Final = 100
 SLIGHT: Final = 1 / 8
+# a round smaller than this is not worth making while a larger one may come, nor is waiting longer for a whole one of
+# the usual size
+LITTLE: Final = 64
+WAIT_S: Final = 0.05
 
 
 class RoundOptions(NamedTuple):
@@ -41,6 +45,19 @@ class Round(NamedTuple):
     def brings(self, weight: int) -> int:
         """The most of a flow of this weight: it may stand in each shard."""
         return max(1, self.shards) * min(self.most, self.turn * weight)
+
+
+def is_time(room: int, goal: int, round_most: int, usual_most: int, waited_s: float) -> bool:
+    """Whether there should be a round of claims. ``room``: jobs that should be taken, ``goal``: how many should be in
+    hand; ``round_most``: jobs of a whole round now, ``usual_most``: of one as it usually is; ``waited_s``: since the
+    last one, in seconds.
+
+    Whole rounds are cheapest, so room for one is waited for; but not for long, since what fills the hand may be stuck,
+    and others must be served from what it leaves. A larger round takes longer to become whole.
+    """
+    if room >= min(round_most, goal // 2):
+        return True
+    return room >= LITTLE and waited_s >= WAIT_S * max(1.0, round_most / usual_most)
 
 
 def plan_round(rung: int, awake: int, room: int, free: int, turns: float, options: RoundOptions) -> Round:

@@ -19,6 +19,9 @@ from typing import Final, NamedTuple
 
 BAD: Final = "BadDeviceToken"
 
+# answers of a flow that is well fade together when they come within so long of each other: most batches are such, and
+# it makes a difference of a fiftieth at most
+TOGETHER_S: Final = 1.0
 # each shard may bring what there is room for, so now and then there are more; then the flow waits, so long at most
 DEBT_S: Final = 10.0
 _SWEEP_FROM: Final = 1_000
@@ -89,6 +92,9 @@ class TokenQuality:
         if found is None:
             self._sweep(now_s)
             found = self._flows[flow] = _Flow(now_s)
+        if not bad and found.state is State.WELL and now_s - found.at_s < TOGETHER_S:
+            found.known += known
+            return None
         left = self._left(found, now_s)
         found.known = found.known * left + known
         found.bad = found.bad * left + bad
@@ -99,8 +105,7 @@ class TokenQuality:
             owed = -DEBT_S * self._options.trickle_per_s
             found.spare = max(owed, self._spare(found, now_s) - (known - excused))
             found.spare_at_s = now_s
-        # good answers change nothing about a flow that is well, and most batches are those
-        return self._judge(flow, found) if bad or found.state is not State.WELL else None
+        return self._judge(flow, found)
 
     def _judge(self, flow: str, found: _Flow) -> State | None:
         options, share = self._options, found.bad / found.known if found.known else 0.0

@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Final
 
 from engine.options import EngineOptions
-from engine.policy.sharing import Round, RoundOptions, plan_round, rooms, turns_brought
+from engine.policy.sharing import LITTLE, Round, RoundOptions, is_time, plan_round, rooms, turns_brought
 from engine.worker.dealer import Dealer
 from engine.worker.fates import Fates
 from engine.worker.hand import Claim, Hand, HeldRun
@@ -31,10 +31,8 @@ from shards.queue import Claimed, Fenced, Holding, Queue, Run
 
 LOG: Final = logging.getLogger("clarion.feeder")
 
-LITTLE: Final = 64
 BREATH_S: Final = 0.004
 AGAIN_AFTER_S: Final = 0.5
-STUCK_S: Final = 0.05
 # since the last bell
 COMPANY_S: Final = 0.5
 
@@ -157,15 +155,12 @@ class Feeder:
             self.stir()
 
     def _wants(self) -> bool:
-        """Whether there should be a round, if a shard is awake.
-
-        Whole rounds are cheapest, so room for one is waited for; but not for long, since what fills the hand may be
-        stuck, and others must be served from what it leaves. A shard that was rung is not made to wait.
-        """
-        room = self._hand.room()
-        if self._rung or room >= min(self._sizes().round_most, self._hand.goal() // 2):
+        """Whether there should be a round, if a shard is awake. One that was rung is not made to wait."""
+        if self._rung:
             return True
-        return room >= LITTLE and time.monotonic() - self._claimed_s >= STUCK_S
+        waited_s = time.monotonic() - self._claimed_s
+        hand, whole = self._hand, self._sizes().round_most
+        return is_time(hand.room(), hand.goal(), whole, self._rounds.round_most, waited_s)
 
     def _plan(self) -> Round:
         hand, rung, awake = self._hand, len(self._rung), len(self._awake)

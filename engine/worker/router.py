@@ -38,6 +38,8 @@ CLOSED_S: Final = AGAIN_MS / 1000
 # flows and tenants that are looked at before others have their turn, and tenants that are asked for at once
 IN_ONE_GO: Final = 16
 TOGETHER: Final = 256
+# a link that was written to since is in use, though between two rounds of claims all may have been answered
+LATELY_S: Final = 0.5
 
 
 class Router:
@@ -132,7 +134,7 @@ class Router:
         """To APNs: the round trip of the farthest link, and how many links are in use."""
         links = [link for pool in self.pools.all() for link in pool.links]
         trip_s = max((link.trip.least_s for link in links), default=0.0)
-        return Way(trip_s, sum(link.in_flight() > 0 for link in links))
+        return Way(trip_s, sum(link.idle_s() < LATELY_S for link in links))
 
     def resting(self) -> list[str]:
         """Flows that nothing could be sent for now: every credential that they use is paused, or has no link and gets

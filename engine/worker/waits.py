@@ -7,8 +7,9 @@ from engine.apns.headers import Held
 from engine.worker.measures import ACCEPTED_S, QUEUE_S
 from shards.measures import Sheet
 
-# of a batch of answers, at most about so many are looked at
-LOOKED_AT: Final = 8
+# of a batch of answers, at most about so many are looked at: what comes together has mostly waited alike, and with many
+# links a batch is small, so that to look at each push costs as much as its answer
+LOOKED_AT: Final = 2
 
 
 class Waits:

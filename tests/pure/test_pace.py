@@ -18,7 +18,7 @@ from engine.policy.pace import (
 )
 from engine.policy.trip import WINDOW_S, Trip
 
-LEAST, MOST = 1_000, 8_000
+LEAST, MOST = 1_000, 16_000
 
 
 class Worker:

@@ -2,7 +2,17 @@
 
 import pytest
 
-from engine.policy.sharing import PART_LEAST, Round, RoundOptions, plan_round, rooms, turns_brought
+from engine.policy.sharing import (
+    LITTLE,
+    PART_LEAST,
+    WAIT_S,
+    Round,
+    RoundOptions,
+    is_time,
+    plan_round,
+    rooms,
+    turns_brought,
+)
 
 MOST = 8_000
 CLAIM = 500
@@ -157,3 +167,29 @@ def test_a_round_brings_no_more_of_a_flow_than_its_turns_or_its_claims() -> None
     assert [each.brings(weight) for weight in (1, 2, 4)] == [640, 1_280, 1_280]
     # before any shard is awake: the next to wake
     assert Round(0, 512, 512).brings(1) == 512
+
+
+@pytest.mark.parametrize(
+    ("room", "round_most", "waited_s", "is_so"),
+    [
+        # a whole round
+        (1_000, 1_000, 0.0, True),
+        (999, 1_000, 0.0, False),
+        # half of what should be in hand
+        (2_000, 5_000, 0.0, True),
+        (1_999, 5_000, 0.0, False),
+        # nobody knows whether the rest comes
+        (LITTLE, 1_000, WAIT_S, True),
+        (999, 1_000, 0.9 * WAIT_S, False),
+        (LITTLE - 1, 1_000, 100.0, False),
+        # a larger round takes longer
+        (LITTLE, 3_000, 2.9 * WAIT_S, False),
+        (LITTLE, 3_000, 3.1 * WAIT_S, True),
+        # a smaller one is waited for as long as a usual one
+        (LITTLE, 250, 0.9 * WAIT_S, False),
+    ],
+)
+def test_a_round_is_waited_for_until_it_is_whole_but_not_for_long(
+    room: int, round_most: int, waited_s: float, is_so: bool
+) -> None:
+    assert is_time(room, 4_000, round_most, 1_000, waited_s) is is_so
