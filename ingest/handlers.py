@@ -6,7 +6,6 @@ for reasons that concern all of it. A tenant's rate counts what passed admission
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
@@ -23,6 +22,7 @@ from ingest.fates import IN_DOUBT, NOT_REACHED, refusal_by_rate, refusal_for, re
 from ingest.gather import Parcel, Place, Placer, Reason, Stored, pack, placer
 from ingest.options import IngestOptions
 from ingest.problems import Code, Problem, Refusal, problem
+from ingest.randomness import Randomness
 from ingest.rate import Allowance
 from ingest.schema import EMPTY_BODY, Decoded, decode_array, decode_lines, decode_one, decode_request
 from ingest.store import Store
@@ -81,12 +81,11 @@ class Pushes:
         options: IngestOptions,
         *,
         now_s: Callable[[], float] = time.time,
-        randomness: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._store = store
         self._options = options
         self._now_s = now_s
-        self._randomness = randomness
+        self._randomness = Randomness()
         # by tenant id, each for as long as that is the tenant's record
         self._placers: dict[str, tuple[Tenant, Placer]] = {}
 
