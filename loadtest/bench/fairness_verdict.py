@@ -14,7 +14,8 @@ SHORT_S: Final = 1.0
 SHARE_OFF_MOST: Final = 0.05
 # windows begin so often within their length
 STEPS: Final = 10
-# p99 beside a neighbour's backlog, compared with p99 without; and the backlog's rate beside others likewise
+# p99 beside a neighbour's backlog, compared with p99 without; and the backlog's rate beside others, with that of the
+# drain benchmark
 P99_TIMES_MOST: Final = 2.0
 RATE_TIMES_LEAST: Final = 0.8
 
@@ -37,17 +38,17 @@ class Shares(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """By tenant its waits without and with the backlog beside it; the backlog's pushes a second without and with
-    the others."""
+    """By tenant its waits without and with the backlog beside it; the pushes a second of the drain benchmark, and of the
+    backlog beside the others."""
 
     alone: Mapping[str, Waits]
     together: Mapping[str, Waits]
-    rate_alone: float
+    rate_drain: float
     rate_together: float
 
     @property
     def rate_times(self) -> float:
-        return self.rate_together / self.rate_alone if self.rate_alone else 0.0
+        return self.rate_together / self.rate_drain if self.rate_drain else 0.0
 
     def p99_times(self, tenant: str) -> float:
         return self.together[tenant].p99_s / self.alone[tenant].p99_s
@@ -85,12 +86,11 @@ def _off(counts: Sequence[int], weights: Sequence[int]) -> float:
     )
 
 
-def rate(accepted: Iterable[Came], tenant: int, span: Span) -> float:
-    """A tenant's acceptances a second in the span."""
-    return (
-        sum(each.pushes for each in accepted if each.tenant == tenant and span.holds(each.at_s))
-        / span.seconds
-    )
+def rate(accepted: Iterable[Came], tenant: int, *spans: Span) -> float:
+    """A tenant's acceptances a second in the spans."""
+    own = (each for each in accepted if each.tenant == tenant)
+    pushes = sum(each.pushes for each in own if any(span.holds(each.at_s) for span in spans))
+    return pushes / sum(span.seconds for span in spans)
 
 
 def unfair(judged: Shares) -> list[str]:
@@ -114,7 +114,8 @@ def disturbed(judged: Neighbours) -> list[str]:
     ]
     if judged.rate_times < RATE_TIMES_LEAST:
         found.append(
-            f"the backlog drained at {judged.rate_times:.2f} of its own rate; {RATE_TIMES_LEAST} is the least"
+            f"the backlog drained at {judged.rate_times:.2f} of the drain benchmark's rate; "
+            f"{RATE_TIMES_LEAST} is the least"
         )
     return found
 
@@ -139,7 +140,7 @@ def told_neighbours(judged: Neighbours) -> dict[str, Any]:
         },
         "hog": {
             "rate_times": round(judged.rate_times, 2),
-            "alone_per_s": round(judged.rate_alone),
+            "drain_per_s": round(judged.rate_drain),
             "together_per_s": round(judged.rate_together),
         },
     }

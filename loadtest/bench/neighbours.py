@@ -1,9 +1,10 @@
 """What a backlog of a million low-lane jobs, the hog's, costs its neighbours: chat and news.
 
-Chat sends single pushes in the high lane, news batches in the low lane, both through the API at a fixed rate. First
-chat and news alone, then the hog alone, then all three at once. Times count from when a push was due to its acceptance
-at the sink, so a stall is not hidden. The hog is kept still by pausing its lanes, as an operator would, and its rate is
-taken while each of its shards has jobs ready.
+Chat sends single pushes in the high lane, news batches in the low lane, both through the API at a fixed rate: in each
+round first alone, then with the hog beside them. Times count from when a push was due to its acceptance at the sink, so a
+stall is not hidden. The hog is kept still by pausing its lanes, as an operator would, and its rate is taken while each of
+its shards has jobs ready. It is compared with what the drain benchmark drains in the same run, to the faster sink and
+without anybody beside.
 """
 
 import asyncio
@@ -17,9 +18,11 @@ from typing import Any, Final
 import msgspec
 from cyclopts import Parameter
 
+from loadtest.bench import drain
 from loadtest.bench import fairness_verdict as verdict
 from loadtest.bench.backlog import LOOK_EVERY_S, Depths, Standing, depths, enqueue
 from loadtest.bench.cpu import cpu_s
+from loadtest.bench.drain import DrainOptions
 from loadtest.bench.fairness_verdict import Neighbours
 from loadtest.bench.gateway import GatewayOptions, Setting, push, setting
 from loadtest.bench.steady import Exchange, Load, Sender, exchanges
@@ -51,8 +54,11 @@ class NeighboursOptions(GatewayOptions):
     news_batch: int = 20
     "Pushes in one request of news."
 
-    seconds: float = 20.0
-    "For how long chat and news are measured alone, and at most beside the hog."
+    seconds: float = 10.0
+    "For how long chat and news are measured alone in a round, and at most beside the hog."
+
+    rounds: int = 3
+    "Rounds, of chat and news alone and of all three: what the machine does meanwhile falls on both."
 
     spread: int = DEFAULT_SHARDS
     "Shards of each of the three."
@@ -60,13 +66,18 @@ class NeighboursOptions(GatewayOptions):
 
 def run(options: NeighboursOptions) -> tuple[dict[str, Any], list[str]]:
     """One run: what it tells, and what is wrong."""
+    drained = drain.run(DrainOptions(jobs=options.hog_jobs, workers=options.workers, stages=False))
     with setting(options) as around:
         around.place.create_tenants(3, options.spread)
         hog = Standing(around.place.teams[0], options.hog_jobs, Lane.LOW, options.spread)
         with depths(around.place.redis.url, [hog]) as looking:
             street = _Street(around, options, hog, looking)
             around.gateway.start()
-            alone, draining, together = street.alone(), street.hog_alone(), street.together()
+            alone: list[Span] = []
+            together: list[Span] = []
+            for _ in range(options.rounds):
+                alone.append(street.alone())
+                together.append(street.together())
             looking.wait_drained()
         around.drain()
         sent = [list(exchanges(log)) for log in street.logs]
@@ -75,14 +86,14 @@ def run(options: NeighboursOptions) -> tuple[dict[str, Any], list[str]]:
         first_s = first_acceptances(pieces(around.sink.record))
         of_hog = list(verdict.came(pieces(around.sink.record), dict.fromkeys(street.ids, 0)))
     judged = Neighbours(
-        {name: waits(own, first_s, 0, alone) for name, own in zip(NAMES, sent, strict=True)},
-        {name: waits(own, first_s, 0, together) for name, own in zip(NAMES, sent, strict=True)},
-        verdict.rate(of_hog, 0, draining),
-        verdict.rate(of_hog, 0, together),
+        {name: waits(own, first_s, 0, *alone) for name, own in zip(NAMES, sent, strict=True)},
+        {name: waits(own, first_s, 0, *together) for name, own in zip(NAMES, sent, strict=True)},
+        drained["pushes_per_s"],
+        verdict.rate(of_hog, 0, *together),
     )
     told = {
         **verdict.told_neighbours(judged),
-        "measured_s": [round(span.seconds, 1) for span in (alone, draining, together)],
+        "measured_s": [round(sum(span.seconds for span in spans), 1) for spans in (alone, together)],
         "cpu_percent": street.usage,
         **counts,
     }
@@ -119,32 +130,20 @@ class _Street:
                 time.sleep(self._options.seconds)
         return spans[0]
 
-    def hog_alone(self) -> Span:
-        """Until half of its backlog has gone."""
-        jobs = self._options.hog_jobs
-        self._let_run(False)
-        self._fill(jobs)
-        self._let_run(True)
-        time.sleep(WARM_UP_S / 2)
-        with self._measuring("hog alone") as spans:
-            while (look := self._looking.look()[0]).least and look.total > jobs / 2:
-                time.sleep(LOOK_EVERY_S)
-        self._let_run(False)
-        self._around.drain()
-        return spans[0]
-
     def together(self) -> Span:
         """While the hog has jobs ready in each shard."""
         options = self._options
-        self._fill(options.hog_jobs - self._looking.look()[0].total)
+        self._let_run(False)
+        self._fill(options.hog_jobs)
         with self._pushing(2 * WARM_UP_S + options.seconds):
             time.sleep(WARM_UP_S)
             self._let_run(True)
-            time.sleep(WARM_UP_S)
+            time.sleep(WARM_UP_S / 2)
             until_s = time.monotonic() + options.seconds
             with self._measuring("together") as spans:
                 while self._looking.look()[0].least and time.monotonic() < until_s:
                     time.sleep(LOOK_EVERY_S)
+        self._around.drain()
         return spans[0]
 
     @contextmanager

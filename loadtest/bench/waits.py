@@ -43,20 +43,20 @@ def first_acceptances(record: Iterable[Piece]) -> dict[bytes, float]:
     return first_s
 
 
-def waits(sent: Iterable[Exchange], first_s: Mapping[bytes, float], sender: int, span: Span) -> Waits:
-    """Of the pushes of a sender that were due in the span. What never came waits for ever."""
-    found = ordered((each for each in sent if each.sender == sender), first_s, span)
+def waits(sent: Iterable[Exchange], first_s: Mapping[bytes, float], sender: int, *spans: Span) -> Waits:
+    """Of the pushes of a sender that were due in the spans. What never came waits for ever."""
+    found = ordered((each for each in sent if each.sender == sender), first_s, *spans)
     if not found:
         return NO_WAITS
     return Waits(len(found), percentile(found, 0.50), percentile(found, 0.99), found[-1])
 
 
-def ordered(sent: Iterable[Exchange], first_s: Mapping[bytes, float], span: Span) -> list[float]:
-    """The wait of each push that was due in the span, in seconds, the shortest first; for ever of what never came."""
+def ordered(sent: Iterable[Exchange], first_s: Mapping[bytes, float], *spans: Span) -> list[float]:
+    """The wait of each push that was due in the spans, in seconds, the shortest first; for ever of what never came."""
     return sorted(
         first_s.get(exchange.ids[at : at + ID_BYTES], float("inf")) - exchange.due_s
         for exchange in sent
-        if span.holds(exchange.due_s)
+        if any(span.holds(exchange.due_s) for span in spans)
         for at in range(0, len(exchange.ids), ID_BYTES)
     )
 

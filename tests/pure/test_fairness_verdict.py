@@ -82,6 +82,7 @@ def test_a_piece_is_its_connections_tenants_and_strangers_are_left_out() -> None
     assert accepted == [Came(1.0, 1, 2), Came(2.0, 0, 1)]
     assert rate(accepted, 1, Span(0.0, 4.0)) == 0.5
     assert rate(accepted, 1, Span(1.5, 4.0)) == 0.0
+    assert rate(accepted, 1, Span(0.0, 2.0), Span(3.0, 5.0)) == 0.5
 
 
 def neighbours(p99_s: float, rate_together: float) -> Neighbours:
@@ -94,13 +95,13 @@ def neighbours(p99_s: float, rate_together: float) -> Neighbours:
     [
         (neighbours(0.008, 800.0), []),
         (neighbours(0.0081, 800.0), ["p99 of chat was 2.02 times its own"]),
-        (neighbours(0.008, 799.0), ["the backlog drained at 0.80 of its own rate"]),
+        (neighbours(0.008, 799.0), ["the backlog drained at 0.80 of the drain benchmark's rate"]),
         (neighbours(0.008, 800.0)._replace(together={"chat": NO_WAITS}), ["p99 of chat was inf times"]),
         (
             neighbours(0.008, 800.0)._replace(alone={"chat": NO_WAITS}, together={"chat": NO_WAITS}),
             ["p99 of chat was nan times"],
         ),
-        (neighbours(0.008, 0.0)._replace(rate_alone=0.0), ["the backlog drained at 0.00"]),
+        (neighbours(0.008, 0.0)._replace(rate_drain=0.0), ["the backlog drained at 0.00"]),
     ],
 )
 def test_a_neighbour_that_costs_too_much_is_said(judged: Neighbours, words: list[str]) -> None:
@@ -118,4 +119,4 @@ def test_the_figures_are_told_in_ms_and_percent() -> None:
     said = told_neighbours(neighbours(0.006, 900.0))
     assert said["chat"]["p99_times"] == 1.5
     assert said["chat"]["together"]["p99_ms"] == 6.0
-    assert said["hog"] == {"rate_times": 0.9, "alone_per_s": 1000, "together_per_s": 900}
+    assert said["hog"] == {"rate_times": 0.9, "drain_per_s": 1000, "together_per_s": 900}

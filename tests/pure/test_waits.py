@@ -22,6 +22,7 @@ def test_only_what_a_sender_had_due_in_the_span_counts() -> None:
     ]
     first_s = {IDS[0]: 99.0, IDS[1]: 10.5, IDS[2]: 13.0, IDS[3]: 99.0, IDS[4]: 99.0}
     assert waits(sent, first_s, 1, Span(10.0, 12.0)) == Waits(2, 0.5, 3.0, 3.0)
+    assert waits(sent, first_s, 1, Span(10.0, 11.0), Span(12.0, 13.0)) == Waits(3, 3.0, 87.0, 87.0)
 
 
 def test_what_never_came_waits_for_ever_and_so_does_nobody() -> None:
