@@ -38,8 +38,8 @@ class Shares(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """By tenant its waits without and with the backlog beside it; the pushes a second of the drain benchmark, and of the
-    backlog beside the others."""
+    """By tenant its waits without and with the backlog beside it; the pushes a second of the drain benchmark, and of
+    the backlog beside the others."""
 
     alone: Mapping[str, Waits]
     together: Mapping[str, Waits]

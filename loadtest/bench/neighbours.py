@@ -1,10 +1,10 @@
 """What a backlog of a million low-lane jobs, the hog's, costs its neighbours: chat and news.
 
 Chat sends single pushes in the high lane, news batches in the low lane, both through the API at a fixed rate: in each
-round first alone, then with the hog beside them. Times count from when a push was due to its acceptance at the sink, so a
-stall is not hidden. The hog is kept still by pausing its lanes, as an operator would, and its rate is taken while each of
-its shards has jobs ready. It is compared with what the drain benchmark drains in the same run, to the faster sink and
-without anybody beside.
+round first alone, then with the hog beside them. Times count from when a push was due to its acceptance at the sink,
+so a stall is not hidden. The hog is kept still by pausing its lanes, as an operator would, and its rate is taken while
+each of its shards has jobs ready. It is compared with what the drain benchmark drains in the same run, to the faster
+sink and without anybody beside.
 """
 
 import asyncio

@@ -49,10 +49,10 @@ class TenantsOptions:
     spread: int = 4
     "Shards that each of them is spread over."
 
-    jobs: int = 200_000
-    "Jobs of one drain, and of one measurement of the store."
+    jobs: int = 1_000_000
+    "Jobs of one drain, and of one measurement of the store: a hundred of each of ten thousand tenants."
 
-    drains: int = 3
+    drains: int = 2
     "Drains and measurements of each case, in turn."
 
     workers: int = 2
