@@ -6,12 +6,12 @@ every other verb still works, so that the queues can drain.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from shards.campaign import Portion
+from shards.claim import Claimed, Fenced, Holding, Run, Settlement, Taken
 from shards.errors import StoreRefused
 from shards.keys import MEMBERS, shard_keys
 from shards.lanes import Lane
@@ -61,93 +61,6 @@ class Full(StrEnum):
 
     FLOW = "flow"
     SHARD = "shard"
-
-
-class Holding(NamedTuple):
-    """A member's right to a shard: whoever held it before has another fence, and can neither claim nor settle."""
-
-    shard: int
-    fence: str
-
-
-class Taken(NamedTuple):
-    """Not acquired: another member holds the shard."""
-
-    shard: int
-    holder: str
-
-
-class Run(NamedTuple):
-    """Encoded jobs of one flow and lane that stand together in a claim."""
-
-    lane: str
-    flow: str
-    jobs: Sequence[bytes]
-
-
-class Claimed(NamedTuple):
-    """The answer to a claim. ``asleep``: the shard has nothing more to take, and rings its bell at the next enqueue.
-
-    ``again_s``: then a flow whose rate is spent may give another job; 0 if there is none.
-    """
-
-    holding: Holding
-    claim_id: str
-    runs: list[Run]
-    asleep: bool
-    again_s: float = 0.0
-
-
-class Retry(NamedTuple):
-    """A job that waits until ``due_ms`` (Unix ms) to be tried again."""
-
-    due_ms: int
-    lane: str
-    flow: str
-    job: bytes
-
-
-class Burial(NamedTuple):
-    """A job that ends unsent, and why; times are Unix ms, and 0 when there is none.
-
-    ``status`` and ``timestamp_ms`` are APNs' own, ``attempts`` includes the last. ``token`` is given when the device
-    token is dead, with its ``topic`` and ``environment``: then it is reported apart as well.
-    """
-
-    tenant: str
-    reason: str
-    at_ms: int
-    job: bytes
-    lane: str = "high"
-    status: int = 0
-    timestamp_ms: int = 0
-    attempts: int = 0
-    admitted_ms: int = 0
-    token: bytes = b""
-    topic: str = ""
-    environment: str = ""
-
-
-class Settlement(NamedTuple):
-    """The end of a claim: the jobs not named in it were accepted by APNs.
-
-    Those of the ``rest`` have no fate yet, and go over into the claim ``rest_id``. ``elements``: how many elements of
-    each campaign the claim had that are none any more, whether their pushes were accepted or are written as jobs now.
-    """
-
-    holding: Holding
-    claim_id: str
-    retries: Sequence[Retry] = ()
-    burials: Sequence[Burial] = ()
-    rest_id: str = ""
-    rest: Sequence[Run] = ()
-    elements: Mapping[bytes, int] = MappingProxyType({})
-
-
-class Fenced(NamedTuple):
-    """Not done: another worker has taken the shard since."""
-
-    holding: Holding
 
 
 _FULL: Final = {-1: Full.FLOW, -2: Full.SHARD}

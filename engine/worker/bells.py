@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from engine.worker.feeder import Feeder
+from shards.claim import Holding
 from shards.errors import StoreError
 from shards.keys import shard_keys
-from shards.queue import Holding
 from shards.redis import listening
 
 LOG: Final = logging.getLogger("clarion.bells")

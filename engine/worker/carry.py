@@ -11,8 +11,8 @@ from typing import Final
 
 from engine.link.pool import Pool
 from engine.worker.hand import Claim, Hand, HeldRun
+from shards.claim import Run, Settlement
 from shards.job import encode_job
-from shards.queue import Run, Settlement
 
 AFTER_S: Final = 1.0
 

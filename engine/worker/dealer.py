@@ -18,8 +18,8 @@ from engine.worker.fates import Fates
 from engine.worker.hand import Hand, HeldRun
 from engine.worker.router import Router
 from shards.campaign import Campaign, campaign_of
+from shards.claim import Run
 from shards.errors import NotFound, StoreError
-from shards.queue import Run
 
 LOG: Final = logging.getLogger("clarion.dealer")
 

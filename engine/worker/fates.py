@@ -23,9 +23,9 @@ from engine.worker.conditions import ConditionLog
 from engine.worker.hand import Hand, HeldRun
 from engine.worker.measures import WORKER
 from engine.worker.waits import Waits
+from shards.claim import Burial, Retry
 from shards.job import Job, encode_job
 from shards.measures import Sheet
-from shards.queue import Burial, Retry
 
 LOG: Final = logging.getLogger("clarion.fates")
 

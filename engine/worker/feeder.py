@@ -26,8 +26,9 @@ from engine.worker.dealer import Dealer
 from engine.worker.fates import Fates
 from engine.worker.hand import Claim, Hand, HeldRun
 from engine.worker.router import Router
+from shards.claim import Claimed, Fenced, Holding, Run
 from shards.errors import StoreError, StoreRefused, StoreUnavailable
-from shards.queue import Claimed, Fenced, Holding, Queue, Run
+from shards.queue import Queue
 
 LOG: Final = logging.getLogger("clarion.feeder")
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
 from engine.policy.pace import Pace, Way
+from shards.claim import Burial, Holding, Retry, Run, Settlement
 from shards.flow import tenant_of
-from shards.queue import Burial, Holding, Retry, Run, Settlement
 
 
 class Claim:

@@ -30,8 +30,9 @@ from typing import Final
 
 from engine.policy.assignment import assign
 from engine.worker.hand import Hand
+from shards.claim import Fenced, Holding
 from shards.errors import StoreError
-from shards.queue import Fenced, Holding, Queue
+from shards.queue import Queue
 
 LOG: Final = logging.getLogger("clarion.leases")
 

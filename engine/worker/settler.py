@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from engine.worker.hand import Claim
+from shards.claim import Fenced, Settlement
 from shards.errors import StoreError, StoreRefused
-from shards.queue import Fenced, Queue, Settlement
+from shards.queue import Queue
 
 LOG: Final = logging.getLogger("clarion.settler")
 

@@ -8,8 +8,9 @@ from typing import Final
 
 from engine.worker.feeder import Feeder
 from engine.worker.router import Router
+from shards.claim import Holding
 from shards.errors import StoreError
-from shards.queue import Holding, Queue
+from shards.queue import Queue
 
 LOG: Final = logging.getLogger("clarion.sweeper")
 

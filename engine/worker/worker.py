@@ -34,10 +34,11 @@ from engine.worker.settler import Settler
 from engine.worker.sweeper import Sweeper
 from engine.worker.waits import Waits
 from shards.campaigns import Records
+from shards.claim import Holding
 from shards.directory import Directory
 from shards.errors import StoreError
 from shards.measures import Sheet, begun
-from shards.queue import Holding, Queue
+from shards.queue import Queue
 from shards.redis import ScriptConnection
 from shards.tenants import Tenants
 from shards.vault import MasterKey, Vault

@@ -32,8 +32,8 @@ from loadtest.bench.steady import exchanges
 from loadtest.bench.whereabouts import Whereabouts
 from loadtest.sink.python import STREAMS
 from loadtest.sink.recorder import pieces
+from shards.claim import Retry
 from shards.job import Job, decode_job, encode_job, new_ids
-from shards.queue import Retry
 
 IDLE_S: Final = 5.0
 LOOK_EVERY_S: Final = 0.5

@@ -15,7 +15,8 @@ from engine.options import EngineOptions
 from engine.policy.sharing import RoundOptions, plan_round, turns_brought
 from loadtest.bench.cpu import cpu_s
 from loadtest.bench.lab import Lab
-from shards.queue import Claimed, Holding, Queue, Settlement
+from shards.claim import Claimed, Holding, Settlement
+from shards.queue import Queue
 from shards.redis import ScriptConnection
 from shards.tenants import DEFAULT_SHARDS
 

@@ -27,8 +27,8 @@ from shards.campaign import (
     is_element,
     new_campaign_id,
 )
+from shards.claim import Holding
 from shards.job import Job, encode_job
-from shards.queue import Holding
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CHANCE = bytes(range(10))

@@ -17,12 +17,13 @@ from shards.administration.requests import (
     WhichLane,
 )
 from shards.api_key import hash_api_key
+from shards.claim import Retry, Settlement
 from shards.conditions import ConditionName
 from shards.credential import context
 from shards.errors import AlreadyExists, NotFound
 from shards.lanes import Lane
 from shards.placement import shards_of
-from shards.queue import Batch, Queue, Retry, Settlement
+from shards.queue import Batch, Queue
 from shards.tenant import Limits
 
 

@@ -17,12 +17,13 @@ from shards.campaign import (
     new_campaign_id,
 )
 from shards.campaigns import Records
+from shards.claim import Holding, Retry, Run, Settlement
 from shards.dead import DeadLetters, Wanted
 from shards.errors import StoreRefused
 from shards.job import Job, decode_job, encode_job
 from shards.keys import shard_keys
 from shards.lanes import Lane
-from shards.queue import Batch, Full, Holding, Queue, Retry, Run, Settlement
+from shards.queue import Batch, Full, Queue
 from shards.redis import ScriptConnection
 from shards.survey import Surveys
 

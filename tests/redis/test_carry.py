@@ -3,9 +3,10 @@
 import redis as redis_py
 from words import all_jobs, jobs, opened, take
 
+from shards.claim import Burial, Fenced, Retry, Run, Settlement
 from shards.keys import shard_keys
 from shards.lanes import Lane
-from shards.queue import Batch, Burial, Fenced, Queue, Retry, Run, Settlement
+from shards.queue import Batch, Queue
 
 SHARD = 3
 KEYS = shard_keys(SHARD)

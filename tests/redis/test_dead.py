@@ -7,12 +7,13 @@ import pytest
 import redis as redis_py
 from words import all_jobs, opened, take
 
+from shards.claim import Burial, Holding, Settlement
 from shards.dead import DeadLetters, Wanted
 from shards.errors import NotFound
 from shards.job import Job, decode_job, encode_job
 from shards.keys import shard_keys
 from shards.lanes import Lane
-from shards.queue import Batch, Burial, Holding, Queue, Settlement
+from shards.queue import Batch, Queue
 from shards.redis import listening
 
 SHARDS = 4

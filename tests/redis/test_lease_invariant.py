@@ -14,10 +14,10 @@ from hypothesis.stateful import initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 from test_queue_invariant import FLOWS, SEED, SHARDS, Histories
 
+from shards.claim import Fenced, Holding, Settlement, Taken
 from shards.dead import DeadLetter, DeadLetters, Wanted
 from shards.flow import tenant_of
 from shards.keys import shard_keys
-from shards.queue import Fenced, Holding, Settlement, Taken
 
 MEMBERS = ("a", "b", "c")
 # a lease lapses when a history says so, and never by the clock

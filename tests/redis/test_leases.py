@@ -9,9 +9,10 @@ from words import all_jobs, jobs, take
 
 from engine.worker.hand import Claim, Hand
 from engine.worker.leases import Leases
+from shards.claim import Fenced, Holding, Settlement, Taken
 from shards.keys import MEMBERS, shard_keys
 from shards.lanes import Lane
-from shards.queue import Batch, Fenced, Holding, Queue, Settlement, Taken
+from shards.queue import Batch, Queue
 from shards.redis import ScriptConnection
 
 SHARDS = 8

@@ -8,9 +8,10 @@ import redis as redis_py
 from words import all_jobs, jobs, opened, portions, take
 
 from shards import queue as queue_module
+from shards.claim import Burial, Fenced, Holding, Retry, Run, Settlement
 from shards.keys import shard_keys
 from shards.lanes import Lane
-from shards.queue import CLAIM_MOST, Batch, Burial, Fenced, Holding, Queue, Retry, Run, Settlement
+from shards.queue import CLAIM_MOST, Batch, Queue
 from shards.redis import listening
 
 SHARD = 7

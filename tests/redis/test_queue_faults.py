@@ -8,10 +8,11 @@ from fake_redis import HANG_UP, SILENCE, fake_redis
 from redis_server import RedisServer
 from words import all_jobs, jobs, opened, take
 
+from shards.claim import Retry, Settlement
 from shards.errors import StoreRefused, StoreUnavailable
 from shards.keys import shard_keys
 from shards.lanes import Lane
-from shards.queue import Batch, Retry, Settlement
+from shards.queue import Batch
 from shards.redis import Call, ScriptConnection, connect, listening, script, store_errors
 
 KEYS = shard_keys(7)

@@ -24,11 +24,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from shards.campaign import campaign_of, is_element
+from shards.claim import Burial, Claimed, Fenced, Holding, Retry, Settlement
 from shards.flow import tenant_of
 from shards.job import decode_job
 from shards.keys import shard_keys
 from shards.lanes import Lane
-from shards.queue import Batch, Burial, Claimed, Fenced, Holding, Queue, Retry, Settlement
+from shards.queue import Batch, Queue
 from shards.redis import ScriptConnection
 
 SHARDS = (0, 1)

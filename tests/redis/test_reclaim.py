@@ -9,10 +9,11 @@ from words import all_jobs, opened, take
 
 from shards import queue as queue_module
 from shards.api_key import new_api_key
+from shards.claim import Holding, Retry, Settlement
 from shards.job import Job, decode_job, encode_job
 from shards.keys import shard_keys
 from shards.lanes import Lane
-from shards.queue import Batch, Holding, Queue, Retry, Settlement
+from shards.queue import Batch, Queue
 from shards.tenant import Tenant
 from shards.tenants import Tenants
 

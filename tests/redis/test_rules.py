@@ -9,9 +9,10 @@ from words import jobs, opened, portions, take
 
 from shards import keys
 from shards.api_key import new_api_key
+from shards.claim import Holding
 from shards.keys import shard_keys
 from shards.lanes import Lane
-from shards.queue import Batch, Holding, Queue
+from shards.queue import Batch, Queue
 from shards.redis import listening
 from shards.tenant import Limits, Tenant
 from shards.tenants import Tenants

@@ -3,10 +3,11 @@
 import redis as redis_py
 from words import opened, take
 
+from shards.claim import Burial, Holding, Retry, Settlement
 from shards.job import Job, encode_job
 from shards.keys import shard_keys
 from shards.lanes import Lane
-from shards.queue import Batch, Burial, Holding, Retry, Settlement
+from shards.queue import Batch
 from shards.redis import ScriptConnection
 from shards.survey import FLOWS_LOOKED_AT, Surveys
 

@@ -7,10 +7,11 @@ import redis as redis_py
 from words import opened, take
 
 from loadtest.bench.whereabouts import Counts, Found, Place, Whereabouts
+from shards.claim import Burial, Holding, Retry, Settlement
 from shards.job import Job, encode_job
 from shards.keys import shard_keys
 from shards.lanes import Lane
-from shards.queue import Batch, Burial, Holding, Retry, Settlement
+from shards.queue import Batch
 
 SHARD = 7
 NOW_MS = 1_000_000

@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from shards.queue import Claimed, Holding, Queue
+from shards.claim import Claimed, Holding
+from shards.queue import Queue
 from shards.redis import ScriptConnection
 
 

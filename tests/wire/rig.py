@@ -30,9 +30,9 @@ from engine.worker.hand import Claim, Hand, HeldRun
 from loadtest.simulator.push_authority import Issued
 from loadtest.simulator.server import Simulator, SimulatorOptions, Team
 from loadtest.teams import MadeUpTeam, certificate_of, issue, make_team
+from shards.claim import Holding
 from shards.job import Job, decode_job, new_ids
 from shards.key_files import load_p8
-from shards.queue import Holding
 from shards.vault import Vault
 
 WAIT_S = 10.0

@@ -7,8 +7,8 @@ from rig import Rig, ids, retried, run, until
 from engine.link.pool import Pool
 from engine.worker.conditions import ConditionLog
 from engine.worker.hand import Claim, HeldRun
+from shards.claim import Holding
 from shards.job import decode_job
-from shards.queue import Holding
 
 ALL_BAD = [{"then": [{"do": "answer", "reason": "BadDeviceToken"}]}]
 FLOW = "tenant-0"

@@ -18,9 +18,9 @@ from engine.worker.feeder import Feeder
 from engine.worker.hand import Claim, HeldRun
 from engine.worker.settler import Settler
 from shards.campaign import Campaign, apns_id_of, element, new_campaign_id
+from shards.claim import Claimed, Fenced, Holding, Run, Settlement
 from shards.errors import StoreRefused, StoreUnavailable
 from shards.job import encode_job
-from shards.queue import Claimed, Fenced, Holding, Run, Settlement
 
 OPTIONS = EngineOptions(in_hand_most=400, claim_most=100)
 

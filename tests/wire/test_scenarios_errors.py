@@ -9,8 +9,8 @@ from rig import Rig, job, retried, run, until
 from test_feeder import Store, feeding
 
 from loadtest.simulator.scenarios import SCENARIOS, narrowed
+from shards.claim import Retry, Settlement
 from shards.job import Job, decode_job
-from shards.queue import Retry, Settlement
 
 
 def test_s26_a_tenant_with_many_bad_tokens_gets_its_good_pushes_through_and_troubles_no_other() -> None:

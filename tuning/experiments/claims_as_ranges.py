@@ -25,9 +25,10 @@ from redis import Redis
 from loadtest.bench.cpu import cpu_s
 from loadtest.bench.lab import Lab, device_token, lab, payload
 from loadtest.bench.store_cost import leave_alone
+from shards.claim import Claimed, Holding, Settlement
 from shards.job import Job, encode_job, new_ids
 from shards.lanes import Lane
-from shards.queue import Batch, Claimed, Holding, Queue, Settlement
+from shards.queue import Batch, Queue
 from shards.redis import ScriptConnection
 from tuning.experiments.ranges.queue import Ranged, RangeQueue
 

@@ -17,11 +17,12 @@ from typing import Any, Final
 from redis import Redis
 
 from loadtest.bench.lab import lab
+from shards.claim import Burial, Fenced, Holding, Retry, Settlement
 from shards.flow import tenant_of
 from shards.job import Job, encode_job
 from shards.keys import shard_keys
 from shards.lanes import Lane
-from shards.queue import Batch, Burial, Fenced, Holding, Queue, Retry, Settlement
+from shards.queue import Batch, Queue
 from shards.redis import ScriptConnection
 from tuning.experiments.ranges.queue import Ranged, RangeQueue, Span, spans_key, spans_of
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from shards.claim import Fenced, Holding, Run, Settlement
 from shards.keys import shard_keys
 from shards.lanes import Lane
 from shards.queue import (
@@ -21,10 +22,6 @@ from shards.queue import (
     SLOT_MS,
     SLOTS,
     Batch,
-    Fenced,
-    Holding,
-    Run,
-    Settlement,
 )
 from shards.redis import Call, Script, ScriptConnection
 
