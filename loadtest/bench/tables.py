@@ -134,7 +134,7 @@ def _shared(results: Results) -> Rows:
         ),
         (
             "a tenant's links fall silent, then its key is revoked",
-            f"its neighbour's p99 stays between **{min(p99s):.0f} and {max(p99s):.0f} ms**",
+            f"its neighbour's p99 stays between **{min(p99s):.1f} and {max(p99s):.1f} ms**",
             _command(apart),
         ),
         (
