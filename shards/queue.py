@@ -104,12 +104,12 @@ class Queue:
             for answer in await self._connection.run(calls)
         ]
 
-    async def announce(self, member: str, lease_s: float, others: Sequence[str] = ()) -> list[str]:
+    async def announce(self, member: str, lease_s: float, known: Sequence[str] = ()) -> list[str]:
         """Say that a member lives for so long from now (0: that it leaves); returns the names of all that live.
 
-        ``others`` are put on the list for as long, unless they stand on it.
+        ``known`` are the members that it knew last: taken to live when it has not been heard for half of that time.
         """
-        [members] = await self._run([Call(_ANNOUNCE, (MEMBERS,), [_ms(lease_s), member, *others])])
+        [members] = await self._run([Call(_ANNOUNCE, (MEMBERS,), [_ms(lease_s), member, *known])])
         return [name.decode() for name in members]
 
     async def acquire(

@@ -76,9 +76,7 @@ class Leases:
         self._clock = clock
         self._yielding: set[int] = set()
         self._doubted: set[int] = set()
-        # taken to live for one term: at the start because they start with us, and after Redis was away because whoever
-        # is back first would otherwise find itself alone, and take everything
-        self._presumed: Sequence[str] = siblings
+        # as of the last announcement; at the start, those that start with us
         self._members: Sequence[str] = siblings
         self._valid_until_s = float("-inf")
         self._leaving = False
@@ -115,7 +113,6 @@ class Leases:
                 pending = await self._beat()
             except StoreError as error:
                 LOG.warning("leases can't be renewed now: %s", error)
-                self._presumed = self._members
                 pending = False
             rest_s = HASTE_S if pending else self._lease_s / RENEWALS_PER_TERM
             with suppress(TimeoutError):
@@ -137,13 +134,12 @@ class Leases:
     async def _beat(self) -> bool:
         """One round; returns whether shards are still to come or to go."""
         began_s = self._clock()
-        members = await self._queue.announce(self._member, self._lease_s, self._presumed)
-        self._presumed, self._members = (), members
+        self._members = await self._queue.announce(self._member, self._lease_s, self._members)
         for answer in await self._queue.renew(list(self.held.values()), self._member, self._lease_s):
             if isinstance(answer, Fenced):
                 self._lose(answer.holding)
         self._valid_until_s = began_s + self._lease_s * (1 - MARGIN)
-        mine = set(assign(self._shards, members)[self._member])
+        mine = set(assign(self._shards, self._members)[self._member])
         for shard in set(self.held) - mine:
             self._yield(shard)
         await self._release()

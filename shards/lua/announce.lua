@@ -3,20 +3,27 @@
 -- Atomic because the list is what members divide the shards by: it is read in the step that puts the caller on it.
 -- Time is Redis' own, the one clock that all members share.
 --
+-- When the caller's own announcement is missing or half over, Redis was away or slow, and so the others could not
+-- announce themselves either. Whoever is back first would find itself alone, and take everything: therefore those that
+-- it knew are taken to live for one term more. The same holds at the start, when its siblings start with it.
+--
 -- KEYS[1] members: a sorted set of names by the time at which each lapses, Unix ms
 -- ARGV[1] for how long this holds, in ms; 0 to leave    ARGV[2] member
--- ARGV[3...] others that are taken to live for as long, unless they are on the list
+-- ARGV[3...] the members that the caller knew last
 -- returns the names of the members that live
 
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local own_ms = redis.call('ZSCORE', KEYS[1], ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
 if ARGV[1] == '0' then
   redis.call('ZREM', KEYS[1], ARGV[2])
 else
   redis.call('ZADD', KEYS[1], now_ms + ARGV[1], ARGV[2])
-  for i = 3, #ARGV do
-    redis.call('ZADD', KEYS[1], 'NX', now_ms + ARGV[1], ARGV[i])
+  if not own_ms or own_ms - now_ms < ARGV[1] / 2 then
+    for i = 3, #ARGV do
+      redis.call('ZADD', KEYS[1], 'NX', now_ms + ARGV[1], ARGV[i])
+    end
   end
 end
 return redis.call('ZRANGE', KEYS[1], 0, -1)

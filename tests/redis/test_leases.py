@@ -1,9 +1,11 @@
 """Leases on a real Redis: members divide the shards, hand them over, and lose them when they say nothing."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import redis as redis_py
 from words import all_jobs, jobs, take
 
@@ -63,9 +65,11 @@ async def member(url: str, name: str, siblings: list[str] | None = None) -> Asyn
     connection = ScriptConnection(url)
     one = Member(Queue(connection), name, siblings or [])
     one.start()
-    yield one
-    await one.die()
-    await connection.close()
+    try:
+        yield one
+    finally:
+        await one.die()
+        await connection.close()
 
 
 async def test_one_member_holds_everything_and_two_have_half_each(redis_url: str) -> None:
@@ -197,6 +201,26 @@ async def test_only_one_of_many_that_ask_at_once_gets_the_shard(redis_url: str) 
     assert sum(isinstance(answer, Taken) for [answer] in answers) == 9
     for connection in connections:
         await connection.close()
+
+
+@pytest.mark.parametrize("left_s", [None, -0.1, 0.4])
+async def test_who_was_not_heard_for_half_a_term_takes_those_it_knew_to_live(
+    redis_url: str, raw: redis_py.Redis, left_s: float | None
+) -> None:
+    connection = ScriptConnection(redis_url)
+    if left_s is not None:
+        raw.zadd(MEMBERS, {"a": 1000 * (time.time() + LEASE_S * left_s)})
+    assert set(await Queue(connection).announce("a", LEASE_S, ["a", "b"])) == {"a", "b"}
+    await connection.close()
+
+
+async def test_who_was_heard_in_time_takes_nobody_to_live_that_said_nothing(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    connection = ScriptConnection(redis_url)
+    raw.zadd(MEMBERS, {"a": 1000 * (time.time() + 10 * LEASE_S), "b": 1000 * (time.time() - 0.1)})
+    assert await Queue(connection).announce("a", LEASE_S, ["a", "b"]) == ["a"]
+    await connection.close()
 
 
 async def test_after_redis_was_away_the_first_one_back_does_not_take_everything(
