@@ -12,7 +12,6 @@ requests have the grace to end; what they wait for is flown to Redis; exit code 
 """
 
 import asyncio
-import gc
 import logging
 import os
 import socket
@@ -26,6 +25,7 @@ from ingest.conversation import Conversations
 from ingest.measures import INGEST, STARTS
 from ingest.options import IngestOptions
 from ingest.store import Store
+from shards.collector import look_seldom, spare_what_exists
 from shards.measures import Sheet, begun
 from shards.stopping import stop_event, wait
 
@@ -58,6 +58,7 @@ async def _serve(
     lifeline: int | None,
     sheet: Sheet,
 ) -> int:
+    look_seldom()
     stop = stop_event(lifeline)
     store = Store(options, sheet)
     store.open()
@@ -68,11 +69,7 @@ async def _serve(
     server = await asyncio.get_running_loop().create_server(
         conversations, sock=listener, backlog=options.backlog
     )
-    # What exists now lives as long as the process: the collector need not walk it again and again. Requests make no
-    # cycles worth an early look, and with some hundred of them under way it took a sixth of the CPU.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    spare_what_exists()
     LOG.info("listening on http://%s:%d", *listener.getsockname()[:2])
     while not stop.is_set():
         pulse()

@@ -6,7 +6,6 @@ the reverse, under one deadline: *quiet* (claim no more), *drain* (let what is u
 """
 
 import asyncio
-import gc
 import logging
 import signal
 import time
@@ -35,6 +34,7 @@ from engine.worker.sweeper import Sweeper
 from engine.worker.waits import Waits
 from shards.campaigns import Records
 from shards.claim import Holding
+from shards.collector import look_seldom, spare_what_exists
 from shards.directory import Directory
 from shards.errors import StoreError
 from shards.measures import Sheet, begun
@@ -67,8 +67,7 @@ def run_worker(
     ``node`` names the supervisor among those that share a Redis: a worker that is started again has the same name as
     before, and so its shards at once. ``lifeline``: at its end of file, stop. ``sheet``: where to count.
     """
-    # connections and pushes make no cycles worth an early look
-    gc.set_threshold(20_000, 20, 20)
+    look_seldom()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         names = [f"{node}/{each}" for each in range(workers)]
         own = begun(sheet, WORKER, STARTS)
@@ -118,8 +117,7 @@ class _Worker:
             booting.cancel()
             return 0
         self._wire(booting.result())
-        # what exists now lives as long as the process: the collector need not walk it again and again
-        gc.freeze()
+        spare_what_exists()
         await self._serve()
         return 0
 

@@ -55,10 +55,14 @@ def devices(count: int, first: int = 0) -> list[str]:
     return [f"{number:064x}" for number in range(first, first + count)]
 
 
-async def in_the_middle(place: Place, worker: Worker) -> None:
+async def partly_sent(place: Place, api: Api) -> tuple[Worker, list[str]]:
+    """The worker that is in the middle of a campaign, and the campaign's ids."""
+    worker = await place.worker(in_hand_most=512, claim_most=128)
+    pushed = await api.push(devices(DEVICES))
     ledger = place.simulator.ledger
     await until(lambda: ledger.accepted_distinct > DEVICES // 10, lambda: worker)
     assert ledger.accepted_distinct < DEVICES
+    return worker, pushed
 
 
 async def all_sent(place: Place, pushed: list[str], worker: Worker) -> None:
@@ -120,9 +124,7 @@ def test_kill_9_in_the_middle_loses_nothing_and_repeats_what_was_in_hand_under_t
 ) -> None:
     async def scenario() -> None:
         async with served(redis_url, tmp_path, **SLOW) as (place, api):
-            worker = await place.worker(in_hand_most=512, claim_most=128)
-            pushed = await api.push(devices(DEVICES))
-            await in_the_middle(place, worker)
+            worker, pushed = await partly_sent(place, api)
             worker.signal(signal.SIGKILL)
             await worker.exit_code()
             worker = await place.worker()
@@ -138,9 +140,7 @@ def test_a_campaign_that_is_stopped_in_the_middle_goes_on_and_repeats_nothing(
 ) -> None:
     async def scenario() -> None:
         async with served(redis_url, tmp_path, **SLOW) as (place, api):
-            worker = await place.worker(in_hand_most=512, claim_most=128)
-            pushed = await api.push(devices(DEVICES))
-            await in_the_middle(place, worker)
+            worker, pushed = await partly_sent(place, api)
             worker.signal(signal.SIGTERM)
             assert await worker.exit_code() == 0
             assert "Traceback" not in worker.log.read_text()
@@ -160,13 +160,14 @@ def test_a_campaign_outlives_a_restart_of_redis(
     async def scenario() -> None:
         async with served(redis_server.url, tmp_path, **SLOW) as (place, api):
             assert redis_server.command("CONFIG SET appendfsync always") == b"+OK\r\n"
-            worker = None if before_the_first else await place.worker(in_hand_most=512, claim_most=128)
-            pushed = await api.push(devices(DEVICES))
-            if worker is not None:
-                await in_the_middle(place, worker)
+            if before_the_first:
+                pushed = await api.push(devices(DEVICES))
+            else:
+                worker, pushed = await partly_sent(place, api)
             redis_server.kill9()
             redis_server.start()
-            worker = worker or await place.worker()
+            if before_the_first:
+                worker = await place.worker()
             await all_sent(place, pushed, worker)
 
     run(scenario)
