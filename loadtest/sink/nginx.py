@@ -130,7 +130,7 @@ class NginxSink:
             self.port, self._status_port = port or _free_port(), _free_port()
             self._write_config(authority, streams, workers)
             self._process = self._launch()
-            if self._accepts():
+            if self._accepts(workers):
                 return
             self.stop()
             if port or attempt == START_ATTEMPTS:
@@ -216,15 +216,15 @@ class NginxSink:
         with (self._directory / "stderr.log").open("wb") as complaints:
             return subprocess.Popen(command, stdout=complaints, stderr=complaints)
 
-    def _accepts(self) -> bool:
+    def _accepts(self, workers: int) -> bool:
+        """Wait until it answers, with all of its workers; False if it ends, or takes too long."""
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline_s and self._process.poll() is None:
-            try:
+            with contextlib.suppress(OSError, http.client.HTTPException):
                 self._count(2)
-            except (OSError, http.client.HTTPException):
-                time.sleep(POLL_S)
-            else:
-                return True
+                if len(self.pids) > workers:
+                    return True
+            time.sleep(POLL_S)
         return False
 
     def _count(self, place: int) -> int:
