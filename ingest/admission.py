@@ -16,11 +16,12 @@ from typing import Final
 
 import msgspec
 
-from ingest.problems import Code, Refusal
+from ingest.problems import Code
 from shards.credential import Credential, choose
 from shards.environment import Environment
 from shards.job import Job
 from shards.notification import Notification
+from shards.problem import Refusal
 from shards.push_types import NEWER, SUFFIXES
 from shards.tenant import Tenant
 

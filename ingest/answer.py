@@ -14,8 +14,9 @@ import msgspec
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from ingest.problems import CONTENT_TYPE as PROBLEM_TYPE
-from ingest.problems import Code, Problem, Refusal, problem
+from ingest.problems import Code, Problem, problem
+from shards.problem import CONTENT_TYPE as PROBLEM_TYPE
+from shards.problem import Refusal
 
 JSON: Final = "application/json"
 HTML: Final = "text/html; charset=utf-8"

@@ -14,9 +14,9 @@ from ingest.fates import NOT_REACHED
 from ingest.handlers import Pushes
 from ingest.openapi import describe
 from ingest.options import IngestOptions
-from ingest.problems import Refusal
 from ingest.standing import Standings
 from ingest.store import Store
+from shards.problem import Refusal
 
 NOT_READY: Final = Refusal(
     NOT_REACHED.code, "Redis does not answer within a second; pushes are refused until it does"

@@ -9,10 +9,11 @@ from typing import Final
 from aiohttp import web
 
 from ingest.fates import NOT_REACHED
-from ingest.problems import Code, Refusal
+from ingest.problems import Code
 from shards.api_key import Scope
 from shards.directory import Directory
 from shards.errors import NotFound, StoreError
+from shards.problem import Refusal
 from shards.tenant import Tenant
 
 API_KEY_LENGTH_MOST: Final = 256

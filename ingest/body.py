@@ -14,7 +14,8 @@ from typing import Final
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
-from ingest.problems import Code, Refusal
+from ingest.problems import Code
+from shards.problem import Refusal
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"

@@ -12,9 +12,9 @@ import msgspec
 
 from ingest.admission import BAD_TOKEN, admit, read_token
 from ingest.gather import Parcel, Place, Placer
-from ingest.problems import Refusal
 from shards.campaign import apns_id_of, common_of, element, encode_campaign
 from shards.notification import CampaignRequest
+from shards.problem import Refusal
 from shards.tenant import Tenant
 
 # stands where one is wanted, and goes nowhere

@@ -20,8 +20,9 @@ from aiohttp.streams import StreamReader
 from ingest.answer import Answer, refused
 from ingest.measures import REQUEST_S, REQUESTS
 from ingest.options import IngestOptions
-from ingest.problems import Code, Refusal
+from ingest.problems import Code
 from shards.measures import Sheet
+from shards.problem import Refusal
 
 LOG: Final = logging.getLogger("clarion.ingest")
 LOOK_AGAIN_AFTER_S: Final = 0.02

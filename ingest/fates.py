@@ -4,9 +4,10 @@ from collections.abc import Collection
 from typing import Final, assert_never
 
 from ingest.gather import Fate, Reason, Stored, TurnedAway, Unstored
-from ingest.problems import Code, Refusal
+from ingest.problems import Code
 from ingest.rate import Take
 from shards.errors import StoreError, StoreRefused
+from shards.problem import Refusal
 from shards.queue import Full
 
 NOT_REACHED: Final = Refusal(

@@ -21,7 +21,7 @@ from ingest.campaign import admit_campaign, portions
 from ingest.fates import IN_DOUBT, NOT_REACHED, refusal_by_rate, refusal_for, refusal_for_all, refusal_of
 from ingest.gather import Parcel, Place, Placer, Reason, Stored, pack, placer
 from ingest.options import IngestOptions
-from ingest.problems import Code, Problem, Refusal, problem
+from ingest.problems import Code, Problem, problem
 from ingest.randomness import Randomness
 from ingest.rate import Allowance
 from ingest.schema import EMPTY_BODY, Decoded, decode_array, decode_lines, decode_one, decode_request
@@ -29,6 +29,7 @@ from ingest.store import Store
 from shards.api_key import Scope
 from shards.campaign import new_campaign_id
 from shards.job import Job, new_ids
+from shards.problem import Refusal
 from shards.tenant import Tenant
 
 ID_RANDOM_BYTES: Final = 10

@@ -13,10 +13,11 @@ from ingest.admission import BAD_TOKEN, COLLAPSE_ID_BYTES_MOST, PRIORITIES, TOKE
 from ingest.body import JSON, NDJSON
 from ingest.handlers import Accepted, BatchCounts, Refused
 from ingest.options import IngestOptions
-from ingest.problems import CONTENT_TYPE, KINDS, Code, Problem, Refusal, problem
+from ingest.problems import KINDS, Code, Problem, problem
 from ingest.schema import EXPECTED
 from ingest.standing import Obstacle, Standing, StandingLimits, Waiting
 from shards.notification import CampaignRequest, Notification
+from shards.problem import CONTENT_TYPE, Refusal
 
 EXAMPLE: Final[dict[str, Any]] = {
     "device_token": "0a1b2c3d" * 8,

@@ -1,9 +1,7 @@
-"""What is said when a push is not accepted: problem documents (RFC 9457), and the one table behind them.
+"""What is said when a push is not accepted: the table behind the problem documents of the push API.
 
-``Refusal`` is the value that the layers below return: a code out of the table, the place in the notification
-that is wrong, and a sentence that says what to write instead. ``Problem`` is the document that is sent. Every
-code has an entry at the address in ``type``, which the documentation page is rendered from. Two types have the names
-that draft-ietf-httpapi-ratelimit-headers gives them, for clients that know those.
+The documentation page is rendered from it. Two types have the names that draft-ietf-httpapi-ratelimit-headers gives
+them, for clients that know those.
 
 No text here or in a refusal ever quotes what the tenant sent: a device token or an API key in the wrong field
 would come back in an error, and from there into logs. A detail names what is allowed instead.
@@ -11,12 +9,10 @@ would come back in an error, and from there into logs. A detail names what is al
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
-import msgspec
-
-CONTENT_TYPE: Final = "application/problem+json"
-TYPE_PREFIX: Final = "/docs/problems#"
+from shards.problem import Kind, Refusal, document
+from shards.problem import Problem as Base
 
 
 class Code(StrEnum):
@@ -66,21 +62,7 @@ class Code(StrEnum):
 RATE_POLICY: Final = "tenant"
 
 
-class Kind(NamedTuple):
-    """What is fixed for a code. ``retryable``: the same request may be accepted later, and can't act twice.
-
-    ``type_name``: the last part of the address in ``type``, if it is not the code. ``violated``: the policies of the
-    RateLimit-Policy header that were.
-    """
-
-    status: int
-    title: str
-    retryable: bool = False
-    type_name: str = ""
-    violated: tuple[str, ...] = ()
-
-
-KINDS: Final[dict[Code, Kind]] = {
+KINDS: Final[dict[StrEnum, Kind]] = {
     Code.BAD_REQUEST: Kind(400, "The request is not valid HTTP"),
     Code.EMPTY_BODY: Kind(400, "The request has no body"),
     Code.MALFORMED_JSON: Kind(400, "The body is not valid JSON"),
@@ -130,61 +112,19 @@ KINDS: Final[dict[Code, Kind]] = {
 }
 
 
-class Refusal(msgspec.Struct, frozen=True, gc=False):
-    """Why something was not accepted. ``pointer`` (RFC 6901) is the place in the notification, "" for all of it."""
-
-    code: Code
-    detail: str
-    pointer: str = ""
-
-
-class Flaw(msgspec.Struct, frozen=True, kw_only=True):
-    """One place in a notification that is wrong."""
-
-    pointer: str
-    code: str
-    detail: str
-
-
 class Problem(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    rename={"violated_policies": "violated-policies"},
+    Base, frozen=True, kw_only=True, omit_defaults=True, rename={"violated_policies": "violated-policies"}
 ):
-    """The document of RFC 9457, with ``code``, ``errors`` and ``retryable`` as its extensions.
+    """The document that is sent. ``violated_policies`` is an extension of the draft about rate limits: names out of
+    the RateLimit-Policy header."""
 
-    ``instance`` is the id of the request, as in the X-Request-Id header; a problem inside a batch has none.
-    ``violated_policies`` is an extension of the draft about rate limits: names out of the RateLimit-Policy header.
-    """
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    retryable: bool
-    errors: Sequence[Flaw] = ()
-    instance: str = ""
     violated_policies: Sequence[str] = ()
 
 
 def problem(refusal: Refusal, instance: str = "") -> Problem:
     """The document that says what ``refusal`` means."""
-    code, detail, pointer = refusal.code, refusal.detail, refusal.pointer
-    status, title, retryable, type_name, violated = KINDS[code]
-    return Problem(
-        type=f"{TYPE_PREFIX}{type_name or code.value}",
-        title=title,
-        status=status,
-        detail=detail,
-        code=code.value,
-        retryable=retryable,
-        errors=(Flaw(pointer=pointer, code=code.value, detail=detail),) if pointer else (),
-        instance=instance,
-        violated_policies=violated,
-    )
+    kind = KINDS[refusal.code]
+    return document(Problem, kind, refusal, instance, violated_policies=kind.violated)
 
 
 def status_of(refusal: Refusal) -> int:

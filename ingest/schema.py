@@ -18,8 +18,9 @@ from typing import Final
 
 import msgspec
 
-from ingest.problems import Code, Refusal
+from ingest.problems import Code
 from shards.notification import CampaignRequest, Notification
+from shards.problem import Refusal
 
 Decoded = Notification | Refusal
 

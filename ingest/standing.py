@@ -16,12 +16,12 @@ from ingest.answer import Answer, refused
 from ingest.authentication import authenticate
 from ingest.fates import NOT_REACHED
 from ingest.options import IngestOptions
-from ingest.problems import Refusal
 from ingest.store import Store
 from shards.api_key import Scope
 from shards.conditions import Condition
 from shards.environment import Environment
 from shards.errors import StoreError
+from shards.problem import Refusal
 from shards.tallies import Tally
 from shards.tenant import Tenant
 

@@ -20,7 +20,7 @@ from engine.admin.callers import UNKNOWN, caller_of
 from engine.admin.connections import FAULT, NOT_HTTP, new_request_id, refused
 from engine.admin.openapi import describe
 from engine.admin.options import AdminOptions
-from engine.admin.problems import KINDS, RETRY_AFTER_S, Code, Refusal, problems_page, refusal_of
+from engine.admin.problems import KINDS, RETRY_AFTER_S, Code, problems_page, refusal_of
 from engine.admin.resources import Ask
 from engine.admin.routes import ROUTES, Route
 from engine.admin.token import AdminToken
@@ -28,6 +28,7 @@ from engine.link.check import Check
 from shards.administration.actions import Administration, wall_ms
 from shards.administration.checks import ActionRefused
 from shards.errors import NotFound, StoreError
+from shards.problem import Refusal
 
 LOG: Final = logging.getLogger("clarion.admin")
 AUDIT: Final = logging.getLogger("clarion.audit")

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.admin.problems import Code, Refusal
+from engine.admin.problems import Code
+from shards.problem import Refusal
 from shards.quoting import quoted
 
 # msgspec says the place as "$.limits.weight" or "$.topics[1]"

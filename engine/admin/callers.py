@@ -8,9 +8,10 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from engine.admin.problems import Code, Refusal
+from engine.admin.problems import Code
 from engine.admin.token import LENGTH_MOST, AdminToken
 from shards.api_key import Scope, hash_api_key
+from shards.problem import Refusal
 from shards.tenants import Tenants
 
 MISSING: Final = Refusal(Code.TOKEN_MISSING, "send one header Authorization: Bearer <admin token>")

@@ -10,7 +10,8 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from engine.admin.problems import CONTENT_TYPE, Code, Refusal, problem
+from engine.admin.problems import Code, problem
+from shards.problem import CONTENT_TYPE, Refusal
 
 LOG: Final = logging.getLogger("clarion.admin")
 REQUEST_ID_BYTES: Final = 8

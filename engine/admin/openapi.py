@@ -5,8 +5,9 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.admin.problems import CONTENT_TYPE, KINDS, Problem
+from engine.admin.problems import KINDS
 from engine.admin.routes import ROUTES, Route
+from shards.problem import CONTENT_TYPE, Problem
 
 JSON: Final = "application/json"
 _PARTS: Final = {

@@ -1,19 +1,15 @@
-"""What is said when something is not done: problem documents (RFC 9457), as those of the push API are.
+"""What is said when something is not done: the table behind the problem documents of the admin API.
 
 A detail never quotes what may be a secret; what of a request comes back is decided in ``shards.quoting``.
 """
 
-from collections.abc import Sequence
 from enum import StrEnum
-from typing import Final, NamedTuple
-
-import msgspec
+from typing import Final
 
 from shards.administration.checks import ActionRefused
 from shards.errors import AlreadyExists, NotFound, StoreError, StoreRefused, StoreUnavailable, VaultError
+from shards.problem import Kind, Problem, Refusal, document
 
-CONTENT_TYPE: Final = "application/problem+json"
-TYPE_PREFIX: Final = "/docs/problems#"
 RETRY_AFTER_S: Final = 1
 
 
@@ -50,15 +46,7 @@ class Code(StrEnum):
     STORE_REFUSED = "store-refused"
 
 
-class Kind(NamedTuple):
-    """What is fixed for a code. ``retryable``: the same request may be done later, and can't have been done."""
-
-    status: int
-    title: str
-    retryable: bool = False
-
-
-KINDS: Final[dict[Code, Kind]] = {
+KINDS: Final[dict[StrEnum, Kind]] = {
     Code.BAD_REQUEST: Kind(400, "The request is not valid HTTP"),
     Code.MALFORMED_JSON: Kind(400, "The body is not valid JSON"),
     Code.BAD_QUERY: Kind(400, "The query is not valid"),
@@ -90,52 +78,9 @@ KINDS: Final[dict[Code, Kind]] = {
 }
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """Why something was not done. ``pointer`` (RFC 6901) is the place in the body, "" for all of it."""
-
-    code: Code
-    detail: str
-    pointer: str = ""
-
-
-class Flaw(msgspec.Struct, frozen=True, kw_only=True):
-    """One place in a body that is wrong."""
-
-    pointer: str
-    code: str
-    detail: str
-
-
-class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The document of RFC 9457, with ``code``, ``errors`` and ``retryable`` as its extensions.
-
-    ``instance`` is the id of the request, as in the X-Request-Id header.
-    """
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    retryable: bool
-    errors: Sequence[Flaw] = ()
-    instance: str = ""
-
-
 def problem(refusal: Refusal, instance: str) -> Problem:
     """The document that says what ``refusal`` means."""
-    code, detail, pointer = refusal.code, refusal.detail, refusal.pointer
-    status, title, retryable = KINDS[code]
-    return Problem(
-        type=f"{TYPE_PREFIX}{code.value}",
-        title=title,
-        status=status,
-        detail=detail,
-        code=code.value,
-        retryable=retryable,
-        errors=(Flaw(pointer=pointer, code=code.value, detail=detail),) if pointer else (),
-        instance=instance,
-    )
+    return document(Problem, KINDS[refusal.code], refusal, instance)
 
 
 def refusal_of(error: ActionRefused | StoreError, *, changes: bool) -> Refusal:

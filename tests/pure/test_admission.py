@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from ingest.admission import admit, judge_topic
-from ingest.problems import Code, Refusal
+from ingest.problems import Code
 from shards.credential import Credential
 from shards.job import Job
 from shards.notification import Notification
+from shards.problem import Refusal
 from shards.push_types import SUFFIXES
 from shards.tenant import Tenant
 

@@ -8,12 +8,13 @@ import pytest
 from ingest.admission import admit
 from ingest.campaign import Addressed, admit_campaign, portions
 from ingest.gather import pack, placer
-from ingest.problems import Code, Refusal
+from ingest.problems import Code
 from ingest.schema import CAMPAIGN_FIELDS, decode_request
 from shards.campaign import decode_campaign, expand, new_campaign_id
 from shards.credential import Credential
 from shards.job import Job
 from shards.notification import CampaignRequest, Notification
+from shards.problem import Refusal
 from shards.tenant import Tenant
 
 NOW_MS = 1_722_000_000_000

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.problems import Code, Refusal
+from ingest.problems import Code
 from ingest.schema import FIELDS, Decoded, decode_array, decode_lines, decode_one
 from shards.notification import Notification
+from shards.problem import Refusal
 
 GOOD: dict[str, Any] = {
     "device_token": "ab" * 32,

@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from ingest.problems import KINDS, Code, Refusal, problem
+from ingest.problems import KINDS, Code, problem
 from loadtest.bench.steady import Exchange
 from loadtest.swarm.answers import JSON, PROBLEM, Answer, Finding, read_batch, read_single
+from shards.problem import Refusal
 
 IDS = [f"0198c0de-0000-7000-8000-{number:012x}" for number in range(4)]
 
