@@ -5,11 +5,11 @@ import gc
 import shutil
 import socket
 import ssl
-import time
 import stat
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
