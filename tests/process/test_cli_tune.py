@@ -79,6 +79,44 @@ def test_apply_shows_what_it_would_do_and_does_nothing(tmp_path: Path) -> None:
     assert not Path("/etc/sysctl.d/90-clarion.conf").exists()
 
 
+# with a network of its own, where sysctls may be set, and without what is the host's: its files and its vm.*
+APART = """
+set -e
+mount --make-rprivate /
+mkdir "$1"
+cp /proc/sys/vm/overcommit_memory /proc/sys/vm/swappiness "$1"
+mount --bind "$1" /proc/sys/vm
+mkdir -p /etc/sysctl.d /etc/security/limits.d
+mount -t tmpfs none /etc/sysctl.d
+mount -t tmpfs none /etc/security/limits.d
+echo "# by hand" > /etc/sysctl.d/90-clarion.conf
+sysctl -q net.core.somaxconn=128
+shift
+"$@"
+sysctl -n net.core.somaxconn
+cat /etc/sysctl.d/90-clarion.conf.*.bak
+"""
+
+
+def test_apply_writes_the_files_keeps_the_old_ones_and_sets_the_sysctls(tmp_path: Path) -> None:
+    apart = ["unshare", "--mount", "--net"]
+    if os.geteuid() != 0 or subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("only root can, where it may make namespaces")
+    words = [sys.executable, "-m", "engine", "tune", "apply", "--yes"]
+    done = subprocess.run(
+        [*apart, "sh", "-c", APART, "sh", str(tmp_path / "vm"), *words],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "limits.d/90-clarion.conf: written" in done.stdout
+    assert done.stdout.splitlines()[-2:] == ["4096", "# by hand"]
+    assert (tmp_path / "vm" / "overcommit_memory").read_text() == "1\n"
+
+
 def test_a_size_is_told_in_the_words_of_the_options(tmp_path: Path) -> None:
     said = tune("size", "--rate", "50000", "--rtt", "80ms", "--payload", "300", cwd=tmp_path)
     for name in (
