@@ -237,7 +237,9 @@ def value(redis: "Redis", key: bytes) -> bytes:
     """A value of any type, as bytes."""
     kind = redis.type(key)
     read: dict[bytes, Any] = {
-        b"string": lambda: [redis.get(key)],
+        # a push may be over, and its keys gone, by the time that they are read
+        b"none": lambda: [],
+        b"string": lambda: [redis.get(key) or b""],
         b"list": lambda: redis.lrange(key, 0, -1),
         b"set": lambda: redis.smembers(key),
         b"zset": lambda: redis.zrange(key, 0, -1),
