@@ -20,6 +20,9 @@ PART_LEAST: Final = 1 / 8
 # each, and to name them all in every claim costs Redis more than the claims do.
 MANY: Final = 100
 SLIGHT: Final = 1 / 8
+# of what should be in hand, a round is so much at most: the larger, the larger the batches, while the rest keeps links
+# busy until Redis has answered
+ROUND_PART: Final = 0.75
 # a round smaller than this is not worth making while a larger one may come, nor is waiting longer for a whole one of
 # the usual size
 LITTLE: Final = 64
@@ -47,6 +50,12 @@ class Round(NamedTuple):
         return max(1, self.shards) * min(self.most, self.turn * weight)
 
 
+def whole_round(usual_most: int, for_links: int) -> int:
+    """Jobs of a whole round, when it is usually so many, and so many are in hand for the sake of batches: those come
+    in rounds that make them."""
+    return max(usual_most, int(for_links * ROUND_PART))
+
+
 def is_time(room: int, goal: int, round_most: int, usual_most: int, waited_s: float) -> bool:
     """Whether there should be a round of claims. ``room``: jobs that should be taken, ``goal``: how many should be in
     hand; ``round_most``: jobs of a whole round now, ``usual_most``: of one as it usually is; ``waited_s``: since the
@@ -55,7 +64,7 @@ def is_time(room: int, goal: int, round_most: int, usual_most: int, waited_s: fl
     Whole rounds are cheapest, so room for one is waited for; but not for long, since what fills the hand may be stuck,
     and others must be served from what it leaves. A larger round takes longer to become whole.
     """
-    if room >= min(round_most, goal // 2):
+    if room >= min(round_most, goal * ROUND_PART):
         return True
     return room >= LITTLE and waited_s >= WAIT_S * max(1.0, round_most / usual_most)
 

@@ -21,7 +21,16 @@ from itertools import islice
 from typing import Final
 
 from engine.options import EngineOptions
-from engine.policy.sharing import LITTLE, Round, RoundOptions, is_time, plan_round, rooms, turns_brought
+from engine.policy.sharing import (
+    LITTLE,
+    Round,
+    RoundOptions,
+    is_time,
+    plan_round,
+    rooms,
+    turns_brought,
+    whole_round,
+)
 from engine.worker.dealer import Dealer
 from engine.worker.fates import Fates
 from engine.worker.hand import Claim, Hand, HeldRun
@@ -72,7 +81,6 @@ class Feeder:
         self._rounds = RoundOptions(
             options.round_most, options.claim_least, options.claim_most, options.turn_least
         )
-        self._quick = self._rounds._replace(round_most=options.round_quick)
         # how many a claim has brought lately
         self._turns = 1.0
         self._stir = asyncio.Event()
@@ -111,8 +119,8 @@ class Feeder:
         self._awake.update(dict.fromkeys(shard for shard in shards if shard in self._holdings))
 
     def stir(self) -> None:
-        """There may be room."""
-        if (self._awake or self._withheld) and self._wants():
+        """There may be room. Called with each batch of answers, so what is cheap to see is looked at first."""
+        if not self._stir.is_set() and (self._awake or self._withheld) and self._wants():
             self._stir.set()
 
     def quiet(self) -> None:
@@ -159,24 +167,22 @@ class Feeder:
         """Whether there should be a round, if a shard is awake. One that was rung is not made to wait."""
         if self._rung:
             return True
-        waited_s = time.monotonic() - self._claimed_s
-        hand, whole = self._hand, self._sizes().round_most
-        return is_time(hand.room(), hand.goal(), whole, self._rounds.round_most, waited_s)
+        hand, waited_s = self._hand, time.monotonic() - self._claimed_s
+        return is_time(hand.room(), hand.goal(), self._round_most(), self._rounds.round_most, waited_s)
 
     def _plan(self) -> Round:
         hand, rung, awake = self._hand, len(self._rung), len(self._awake)
-        return plan_round(rung, awake, hand.room(), hand.free(), self._turns, self._sizes())
+        sizes = self._rounds._replace(round_most=self._round_most())
+        return plan_round(rung, awake, hand.room(), hand.free(), self._turns, sizes)
 
     def _in_company(self) -> bool:
         """Whether flows have come lately that would wait behind what others have much of."""
         return time.monotonic() - self._rung_s < COMPANY_S
 
-    def _sizes(self) -> RoundOptions:
+    def _round_most(self) -> int:
         if self._in_company():
-            return self._quick
-        # what is in hand for the sake of batches comes in rounds that make them
-        most = max(self._rounds.round_most, self._hand.for_links() // 2)
-        return self._rounds._replace(round_most=most)
+            return self._options.round_quick
+        return whole_round(self._options.round_most, self._hand.for_links())
 
     def _withhold(self, plan: Round) -> dict[str, int]:
         """Flows of which a round should bring no more than so many jobs."""

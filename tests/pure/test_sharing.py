@@ -12,6 +12,7 @@ from engine.policy.sharing import (
     plan_round,
     rooms,
     turns_brought,
+    whole_round,
 )
 
 MOST = 8_000
@@ -175,9 +176,9 @@ def test_a_round_brings_no_more_of_a_flow_than_its_turns_or_its_claims() -> None
         # a whole round
         (1_000, 1_000, 0.0, True),
         (999, 1_000, 0.0, False),
-        # half of what should be in hand
-        (2_000, 5_000, 0.0, True),
-        (1_999, 5_000, 0.0, False),
+        # three quarters of what should be in hand
+        (3_000, 5_000, 0.0, True),
+        (2_999, 5_000, 0.0, False),
         # nobody knows whether the rest comes
         (LITTLE, 1_000, WAIT_S, True),
         (999, 1_000, 0.9 * WAIT_S, False),
@@ -193,3 +194,10 @@ def test_a_round_is_waited_for_until_it_is_whole_but_not_for_long(
     room: int, round_most: int, waited_s: float, is_so: bool
 ) -> None:
     assert is_time(room, 4_000, round_most, 1_000, waited_s) is is_so
+
+
+def test_what_is_in_hand_for_the_sake_of_batches_comes_in_large_rounds() -> None:
+    assert whole_round(1_000, 0) == whole_round(1_000, 1_300) == 1_000
+    assert whole_round(1_000, 16_000) == 12_000
+    # which is when that many are wanted
+    assert is_time(12_000, 16_000, whole_round(1_000, 16_000), 1_000, 0.0)
