@@ -16,7 +16,7 @@ from loadtest.bench import tuning_verdict as verdict
 from loadtest.bench.namespace import Refused
 from loadtest.bench.tuning_cases import CASES, WHY_NOT, Case
 from loadtest.bench.tuning_verdict import Measured, Unmeasured
-from tuning.profile import NAMES, Setting, Test, load
+from tuning.profile import NAMES, Kind, Setting, Test, load
 from tuning.verdict import written
 
 
@@ -43,43 +43,50 @@ def run(options: TuningOptions) -> dict[str, Any]:
     missing: list[Unmeasured] = []
     for case in CASES:
         if not options.only or case.name in options.only:
-            try:
-                found += _measured(case, settings[case.kind, case.name], options.rounds)
-            except Refused as error:
-                missing.append(Unmeasured(case.kind, case.name, str(error)))
+            measured, refused = _compared(case, settings[case.kind, case.name], options.rounds)
+            found += measured
+            missing += refused
     missing += [
         Unmeasured(kind, name, why)
         for (kind, name), why in WHY_NOT.items()
         if not options.only or name in options.only
     ]
-    return {**verdict.told(found, missing), "options": asdict(options)}
+    # each value of a setting may be refused for the same reason
+    return {**verdict.told(found, list(dict.fromkeys(missing))), "options": asdict(options)}
 
 
-def wanted_settings() -> dict[tuple[Any, str], Setting]:
+def wanted_settings() -> dict[tuple[Kind, str], Setting]:
     """Every setting of the profiles once, that of the first profile which has it."""
     return {(each.kind, each.name): each for name in reversed(NAMES) for each in load(name).setting}
 
 
-def _measured(case: Case, setting: Setting, rounds: int) -> Sequence[Measured]:
-    """Every figure of the case, for each value that is wanted."""
-    if setting.test is Test.ONE_OF and case.each and isinstance(setting.want, list):
+def _compared(case: Case, setting: Setting, rounds: int) -> tuple[list[Measured], list[Unmeasured]]:
+    """Every figure of the case, for each value that is wanted; and what this host does not allow."""
+    wanted = [written(setting)]
+    if case.each and setting.test is Test.ONE_OF and isinstance(setting.want, list):
         wanted = [str(value) for value in setting.want]
-    else:
-        wanted = [written(setting)]
     runs: dict[str, list[Sequence[float]]] = {value: [] for value in (case.without, *wanted)}
+    refused: list[Unmeasured] = []
     for turn in range(rounds):
-        for value, so_far in runs.items():
-            so_far.append(case.measure(value, turn))
-    return [
+        for value in list(runs):
+            try:
+                runs[value].append(case.measure(value, turn))
+            except Refused as error:
+                del runs[value]
+                refused.append(Unmeasured(case.kind, case.name, str(error)))
+    without = runs.pop(case.without, [])
+    measured = [
         Measured(
             case.kind,
             case.name,
             case.without,
             value,
             figure,
-            [run[place] for run in runs[case.without]],
-            [run[place] for run in runs[value]],
+            [run[place] for run in without],
+            [run[place] for run in those],
         )
-        for value in wanted
+        for value, those in runs.items()
         for place, figure in enumerate(case.figures)
+        if without
     ]
+    return measured, refused

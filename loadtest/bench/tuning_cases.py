@@ -19,8 +19,8 @@ LOSS: Final = 0.01
 CROWD: Final = 2000
 CALLERS: Final = 1000
 UPLOAD_PUSHES: Final = 2000
-REST_S: Final = 2.0
-RATE_S: Final = 3.0
+REST_S: Final = 1.5
+RATE_S: Final = 2.0
 LOSSY_LINKS: Final = 8
 PORTS_LINKS: Final = 300
 DRAIN_JOBS: Final = 100_000
@@ -76,15 +76,9 @@ def _syn_backlog(value: str, _: int) -> Sequence[float]:
     ]
 
 
-def _slow_start(value: str, _: int) -> Sequence[float]:
-    name = "net.ipv4.tcp_slow_start_after_idle"
-    return [
-        ms
-        for congestion in (_CONGESTION, "bbr")
-        for ms in _inside(
-            _LINKS, "burst_after_rest", name, value, rtt_ms=RTT_MS, rest_s=REST_S, congestion=congestion
-        )
-    ]
+def _slow_start(congestion: str, value: str, _: int) -> Sequence[float]:
+    name, given = "net.ipv4.tcp_slow_start_after_idle", {"rest_s": REST_S, "congestion": congestion}
+    return _inside(_LINKS, "burst_after_rest", name, value, rtt_ms=RTT_MS, **given)
 
 
 def _rmem(value: str, _: int) -> Sequence[float]:
@@ -127,6 +121,7 @@ def _eviction(value: str, _: int) -> Sequence[float]:
 
 
 def _huge_pages(value: str, _: int) -> Sequence[float]:
+    # the host stays as it is: Redis asks for what "always" would give it, or switches it off for itself
     if value == HUGE_PAGES:
         return [copied_with_huge_pages(DRAIN_JOBS) / 2**20]
     return [drained({}, DRAIN_JOBS, "BGREWRITEAOF").copied_bytes / 2**20]
@@ -169,11 +164,14 @@ CASES: Final[Sequence[Case]] = (
     _OF_SYSCTLS(
         "net.ipv4.tcp_slow_start_after_idle",
         "1",
-        [
-            Figure(f"a burst of 64 KB {_FAR} on a link that rested for {REST_S:.0f} s, cubic", "ms", "less"),
-            Figure("the same with bbr", "ms"),
-        ],
-        _slow_start,
+        [Figure(f"a burst of 64 KB {_FAR} on a link that rested for {REST_S:g} s, with cubic", "ms", "less")],
+        partial(_slow_start, _CONGESTION),
+    ),
+    _OF_SYSCTLS(
+        "net.ipv4.tcp_slow_start_after_idle",
+        "1",
+        [Figure("the same with bbr", "ms")],
+        partial(_slow_start, "bbr"),
     ),
     _OF_SYSCTLS(
         "net.ipv4.tcp_rmem",
@@ -207,7 +205,9 @@ CASES: Final[Sequence[Case]] = (
         Kind.FILE,
         "/sys/kernel/mm/transparent_hugepage/enabled",
         HUGE_PAGES,
-        [Figure("what Redis copies while it rewrites its file in a drain", "MiB", "less")],
+        # to be known only: since 5.8 Linux splits a huge page that is shared, and copies 4 KB of it (commit
+        # 3917c80280c9), and what is copied follows how much of the drain the rewrite meets
+        [Figure("what Redis copies while it rewrites its file in a drain", "MiB")],
         _huge_pages,
     ),
     _OF_REDIS(

@@ -38,7 +38,7 @@ BURST_PUSHES: Final = 64
 BURST_PAYLOAD_BYTES: Final = 1000
 FOLLOWING_PUSHES: Final = 2
 # each as long as a round trip and more: until a burst goes out as a whole
-WARM_BURSTS: Final = 6
+WARM_BURSTS: Final = 5
 RATE_PAYLOAD_BYTES: Final = 1024
 GROW_S: Final = 1.5
 
