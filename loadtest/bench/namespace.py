@@ -40,11 +40,12 @@ def refusal() -> str:
         return f"unshare(1) can't be run: {error.strerror}"
     except subprocess.TimeoutExpired:
         return "a network namespace was not made in time"
+    # what failed first says why; what follows is how far it carried
     said = [line for line in done.stderr.splitlines() if line.strip()]
     return (
         ""
         if done.returncode == 0
-        else f"no network namespace of one's own ({said[-1] if said else 'refused'})"
+        else f"no network namespace with a delay line: {said[0] if said else 'refused'}"
     )
 
 

@@ -252,10 +252,7 @@ def _tuning(results: Results) -> str:
         (
             f"`{each['name']}`",
             each["what"],
-            *(
-                f"{each[side]['median']:,} {each['unit']} ({_value(each[side]['value'])})"
-                for side in ("without", "with")
-            ),
+            *(_with_value(each[side], each["unit"]) for side in ("without", "with")),
         )
         for each in tuning["settings"]
     ]
@@ -263,8 +260,11 @@ def _tuning(results: Results) -> str:
     return _table(("setting", "what was measured", "without", "with"), rows)
 
 
-def _value(value: str) -> str:
-    return f"`{value}`" if value else "empty"
+def _with_value(side: Mapping[str, Any], unit: str) -> str:
+    """What came of a value, and the value."""
+    figure, value = side["median"], side["value"]
+    number = _many(figure) if figure == int(figure) else f"{figure:,}"
+    return f"{number} {unit} ({f'`{value}`' if value else 'empty'})"
 
 
 TABLES: Final[Mapping[str, Callable[[Results], str]]] = {

@@ -8,12 +8,15 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from typing import Any, Final, NamedTuple
 
+from redis import Redis
+
 from loadtest.bench.backlog import Standing, depths, enqueue
+from loadtest.bench.cpu import children
 from loadtest.bench.lab import LAB_SPREAD, Lab, lab, wait_until
 from loadtest.bench.namespace import Refused
 from loadtest.bench.population import in_turn, one_for_each_shard, settle_in
@@ -34,56 +37,70 @@ _HUGE_PAGES: Final = ("env", "MALLOC_CONF=thp:always")
 
 
 class Drained(NamedTuple):
-    """A drain: pushes a second, CPU microseconds of Redis and its forks for a push, bytes that were copied by reason
-    of a fork."""
+    """A drain: pushes a second, and CPU microseconds of Redis and what it forked for a push."""
 
     per_s: float
     redis_us: float
-    copied_bytes: int
 
 
-def drained(settings: Mapping[str, str], jobs: int, fork: str = "", under: Sequence[str] = ()) -> Drained:
-    """Drain so many jobs with these settings. ``fork``: BGSAVE or BGREWRITEAOF, begun with the drain."""
-    with lab(settings=settings, under=under) as place, start_sink(place.directory / "sink") as sink:
+def drained(settings: Mapping[str, str], jobs: int, snapshot: bool = False) -> Drained:
+    """Drain so many jobs with these settings; with a snapshot that begins when the drain does."""
+    with lab(settings=settings) as place, start_sink(place.directory / "sink") as sink:
         senders = settle_in(place, TENANTS, TENANTS, LAB_SPREAD)
         side = Side(place, senders, WORKERS, LINKS, PAYLOAD_BYTES)
-        # no rewrite but the one that is asked for
         leave_alone(side.redis)
         with side.engine(sink.port, sink.ca_file) as pids:
             side.drain(sink, pids, one_for_each_shard(senders))
             waiting = side.lay_in(in_turn(senders, jobs))
-            if under:
-                _look_for_huge_pages(place)
-            before_s = _children_s(side.redis)
-            if fork:
-                side.redis.execute_command(fork)
+            before_s = _forks_s(side.redis)
+            if snapshot:
+                side.redis.bgsave()
             drain = side.drain_stock(sink, pids, waiting)
-            wait_until(lambda: not _forked(side.redis), "the end of a fork", FORK_S)
-            redis_s = drain.redis_s + _children_s(side.redis) - before_s
-            info = side.redis.info("persistence")
-            copied = {"BGREWRITEAOF": info["aof_last_cow_size"], "BGSAVE": info["rdb_last_cow_size"]}.get(
-                fork, 0
-            )
-            return Drained(drain.jobs / drain.seconds, 1e6 * redis_s / drain.jobs, int(copied))
+            _wait_for_forks(side.redis)
+            redis_s = drain.redis_s + _forks_s(side.redis) - before_s
+            return Drained(drain.jobs / drain.seconds, 1e6 * redis_s / drain.jobs)
 
 
 def kept_after_kill(settings: Mapping[str, str], jobs: int) -> int:
     """How many of so many jobs, all of them stored, Redis still has when it was killed and started again."""
     with lab(settings=settings) as place:
-        place.create_tenants(1)
-        standings = [Standing(place.teams[0], jobs, spread=LAB_SPREAD)]
-        asyncio.run(enqueue(place.redis.url, standings, PAYLOAD_BYTES))
+        _store(place, jobs)
         os.kill(place.redis_pid, signal.SIGKILL)
         place.redis.stop()
         place.redis.start()
-        with depths(place.redis.url, standings) as left:
-            return left.look()[0].total
+        return _stored(place)
 
 
-def copied_with_huge_pages(jobs: int) -> int:
-    """Bytes that Redis copies while it rewrites its file in a drain, when its memory is in huge pages, which it would
-    switch off for itself. Raises Refused when it does not get any."""
-    return drained({"disable-thp": "no"}, jobs, "BGREWRITEAOF", _HUGE_PAGES).copied_bytes
+def copied_in_rewrite(jobs: int, more: int, huge_pages: bool) -> int:
+    """Bytes that Redis copies in a rewrite of its file, with so many jobs waiting and so many more stored meanwhile.
+
+    The rewrite is held up until they are, or it would be over before. ``huge_pages``: Redis' memory is in such, which
+    it would switch off for itself. Raises Refused when this host gives it none.
+    """
+    settings = {"disable-thp": "no"} if huge_pages else {}
+    with lab(settings=settings, under=_HUGE_PAGES if huge_pages else ()) as place:
+        with closing(Redis.from_url(place.redis.url)) as redis:
+            leave_alone(redis)
+            _store(place, jobs)
+            if huge_pages:
+                _look_for_huge_pages(place)
+            redis.bgrewriteaof()
+            with _fork_held(place.redis_pid):
+                _store(place, more)
+            _wait_for_forks(redis)
+            return int(redis.info("persistence")["aof_last_cow_size"])
+
+
+@contextmanager
+def _fork_held(redis_pid: int) -> Iterator[None]:
+    """Stop what Redis has forked, for the length of the block."""
+    wait_until(lambda: children(redis_pid), "a fork of Redis")
+    [forked] = children(redis_pid)
+    os.kill(forked, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(forked, signal.SIGCONT)
 
 
 class Admitted(NamedTuple):
@@ -108,22 +125,32 @@ def admitted(settings: Mapping[str, str], batches: int) -> Admitted:
         return Admitted(said["accepted"], said["refused"], _stored(place) - before)
 
 
+def _store(place: Lab, jobs: int) -> None:
+    """Jobs of the lab's one tenant, as ingest would store them."""
+    if not place.teams:
+        place.create_tenants(1)
+    asyncio.run(enqueue(place.redis.url, [Standing(place.teams[0], jobs, spread=LAB_SPREAD)], PAYLOAD_BYTES))
+
+
 def _stored(place: Lab) -> int:
     with depths(place.redis.url, [Standing(place.teams[0], 0, spread=LAB_SPREAD)]) as found:
         return found.look()[0].total
 
 
-def _children_s(redis: Any) -> float:
+def _forks_s(redis: Any) -> float:
     """CPU seconds of forks that have ended."""
     cpu = redis.info("cpu")
     return float(cpu["used_cpu_user_children"] + cpu["used_cpu_sys_children"])
 
 
-def _forked(redis: Any) -> bool:
-    info = redis.info("persistence")
-    return bool(
-        info["rdb_bgsave_in_progress"] or info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]
-    )
+def _wait_for_forks(redis: Any) -> None:
+    going_on = ("rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled")
+
+    def over() -> bool:
+        info = redis.info("persistence")
+        return not any(info[name] for name in going_on)
+
+    wait_until(over, "the end of a fork", FORK_S)
 
 
 def _look_for_huge_pages(place: Lab) -> None:
