@@ -40,13 +40,11 @@ def refusal() -> str:
         return f"unshare(1) can't be run: {error.strerror}"
     except subprocess.TimeoutExpired:
         return "a network namespace was not made in time"
+    if done.returncode == 0:
+        return ""
     # what failed first says why; what follows is how far it carried
     said = [line for line in done.stderr.splitlines() if line.strip()]
-    return (
-        ""
-        if done.returncode == 0
-        else f"no network namespace with a delay line: {said[0] if said else 'refused'}"
-    )
+    return f"no network namespace with a delay line: {said[0] if said else 'refused'}"
 
 
 def measured_inside(module: str, measure: str, sysctls: Mapping[str, str], **given: Any) -> Sequence[float]:

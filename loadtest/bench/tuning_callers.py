@@ -102,7 +102,7 @@ async def _upload(api: Api, pushes: int) -> float:
     request = api.request(pushes)
     async with asyncio.timeout(60.0):
         reader, writer = await asyncio.open_connection(THERE, api.port)
-        # whatever this host has as its own; and none that takes late packets for a way that is full
+        # not the host's own, nor one that takes packets which come late for a way that is full, as cubic does
         wire = writer.get_extra_info("socket")
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
         began_s = time.monotonic()

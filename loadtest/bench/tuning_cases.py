@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from loadtest.bench.namespace import measured_inside
 from loadtest.bench.tuning_callers import crowd
-from loadtest.bench.tuning_redis import admitted, copied_in_rewrite, drained, kept_after_kill
+from loadtest.bench.tuning_redis import BATCH_ITEMS, admitted, copied_in_rewrite, drained, kept_after_kill
 from loadtest.bench.tuning_verdict import Figure
 from loadtest.sink.protocol import Windows
 from tuning.profile import Kind
@@ -34,7 +34,7 @@ HUGE_PAGES: Final = "always"
 
 _CALLERS: Final = "loadtest.bench.tuning_callers"
 _LINKS: Final = "loadtest.bench.tuning_links"
-# a host may have any; Linux' own default is what most have
+# a host may have any as its own; this is Linux'
 _CONGESTION: Final = "cubic"
 
 Measure = Callable[[str, int], Sequence[float]]
@@ -237,7 +237,7 @@ CASES: Final[Sequence[Case]] = (
         "allkeys-lru",
         [
             Figure(
-                f"pushes answered with 202 and lost, of {500 * MEMORY_BATCHES:,} into {MEMORY_MB} MB of memory",
+                f"pushes answered with 202 and lost, of {BATCH_ITEMS * MEMORY_BATCHES:,} into {MEMORY_MB} MB of memory",
                 "pushes",
                 "less",
             ),

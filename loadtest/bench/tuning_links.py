@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +26,7 @@ from loadtest.bench.lab import device_token, payload
 from loadtest.bench.namespace import Refused, serve
 from loadtest.sink.protocol import Windows
 from loadtest.sink.python import PythonSink
-from loadtest.teams import MadeUpTeam, make_team
+from loadtest.teams import make_team
 from shards.job import Job, new_ids
 from shards.key_files import load_p8
 
@@ -37,7 +36,7 @@ ANSWER_S: Final = 30.0
 BURST_PUSHES: Final = 64
 BURST_PAYLOAD_BYTES: Final = 1000
 FOLLOWING_PUSHES: Final = 2
-# each as long as a round trip and more: until a burst goes out as a whole
+# so many until a burst goes out as a whole
 WARM_BURSTS: Final = 5
 RATE_PAYLOAD_BYTES: Final = 1024
 GROW_S: Final = 1.5
@@ -51,10 +50,9 @@ class _Source:
         self.flows = False
         self._answered = asyncio.Event()
         team = make_team(0)
-        self._team: MadeUpTeam = team
+        self._topic = team.topic
         self._bearer = Bearer(load_p8(team.private_key_pem), team.team_id, team.key_id)
         self._payload = payload(payload_bytes)
-        self._numbers = count()
 
     def __repr__(self) -> str:
         return f"<_Source accepted={self.accepted} flows={self.flows}>"
@@ -62,7 +60,7 @@ class _Source:
     def jobs(self) -> Iterator[Held]:
         while True:
             [apns_id] = new_ids(int(time.time() * 1000), os.urandom(10))
-            yield Job(apns_id, device_token(), self._team.topic, self._payload), None
+            yield Job(apns_id, device_token(), self._topic, self._payload), None
 
     async def link(self, address: str, sink: PythonSink, congestion: str = "") -> Link:
         """One on which a first push was accepted, so that it takes many. Raises OSError."""
