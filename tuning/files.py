@@ -26,7 +26,7 @@ _KINDS = {
 
 
 def text(profile: Profile, form: Format, held: Mapping[str, str] = MappingProxyType({})) -> str:
-    """One file of a profile, with the reason above each line.
+    """One file of a profile, with the reason above each line, and what was measured.
 
     ``held``: values by name that are as good or better already; they are not set, since that might make them worse.
     """
@@ -34,7 +34,7 @@ def text(profile: Profile, form: Format, held: Mapping[str, str] = MappingProxyT
     if form is Format.SYSTEMD:
         lines += ["", "[Service]"]
     for setting in profile.of(_KINDS[form]):
-        lines += ["", f"# {setting.why} ({setting.source})"]
+        lines += ["", *_reasons(setting)]
         if setting.name in held:
             lines.append(f"# {setting.name} is {held[setting.name]}, which will do")
         else:
@@ -42,8 +42,13 @@ def text(profile: Profile, form: Format, held: Mapping[str, str] = MappingProxyT
     if form is Format.SYSCTL:
         for setting in profile.of(Kind.FILE):
             lines += ["", f"# no sysctl, so at boot: echo {written(setting)} > {setting.name}"]
-            lines += [f"# {setting.why} ({setting.source})"]
+            lines += _reasons(setting)
     return "\n".join(lines) + "\n"
+
+
+def _reasons(setting: Setting) -> list[str]:
+    seen = [f"# measured: {setting.measured}"] if setting.measured else []
+    return [f"# {setting.why} ({setting.source})", *seen]
 
 
 def _lines(setting: Setting, form: Format) -> list[str]:

@@ -36,13 +36,15 @@ class Test(StrEnum):
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One setting. ``why`` goes on after "because", and ``source`` says who says so."""
+    """One setting. ``why`` goes on after "because", and ``source`` says who says so. ``measured``: what it brings, in
+    the rounded figures of ``scripts/bench tuning``; "" where one machine can't tell."""
 
     kind: Kind
     name: str
     want: Value
     why: str
     source: str
+    measured: str = ""
     test: Test = Test.AT_LEAST
 
 
@@ -50,7 +52,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A kind of host in a few words, and its settings.
 
     ``like``: the profile whose settings it has as well, but for those of its own by the same name and those of the
-    kinds in ``without``.
+    kinds in ``without``. Of one by the same name that has not been measured itself, what was measured there is told.
     """
 
     summary: str
@@ -73,7 +75,11 @@ def load(name: str) -> Profile:
         return written
     settings = {
         (each.kind, each.name): each
-        for each in (*load(written.like).setting, *written.setting)
+        for each in load(written.like).setting
         if each.kind not in written.without
     }
+    for each in written.setting:
+        place = each.kind, each.name
+        measured = each.measured or (settings[place].measured if place in settings else "")
+        settings[place] = msgspec.structs.replace(each, measured=measured)
     return Profile(summary=written.summary, setting=list(settings.values()))

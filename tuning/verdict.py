@@ -39,7 +39,8 @@ def _judged(setting: Setting, found: str | None) -> Finding:
         return Finding(setting, State.UNKNOWN, "", _where_to_look(setting))
     if holds(setting, found):
         return Finding(setting, State.GOOD, found, "")
-    return Finding(setting, State.CHANGE, found, f"{how(setting)}: {setting.why} ({setting.source})")
+    seen = f"; measured: {setting.measured}" if setting.measured else ""
+    return Finding(setting, State.CHANGE, found, f"{how(setting)}: {setting.why} ({setting.source}){seen}")
 
 
 def holds(setting: Setting, found: str) -> bool:

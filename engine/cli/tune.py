@@ -69,7 +69,7 @@ def check(*, profile: ProfileName = "small", redis_url: str | None = None) -> in
 def show(
     *, profile: ProfileName = "small", form: Annotated[Format, Parameter(name="--format")] = Format.SYSCTL
 ) -> None:
-    """Print a profile as a file, with the reason for each line.
+    """Print a profile as a file, with the reason for each line and what it was measured to bring.
 
     For example:
 

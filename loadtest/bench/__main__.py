@@ -25,6 +25,7 @@ from loadtest.bench import (
     report,
     rtt,
     tenants,
+    tuning,
 )
 from loadtest.bench.blackhole import BlackholeOptions
 from loadtest.bench.campaign import CampaignOptions
@@ -39,6 +40,7 @@ from loadtest.bench.matrix import MatrixOptions
 from loadtest.bench.peers import PeersOptions
 from loadtest.bench.rtt import RttOptions
 from loadtest.bench.tenants import TenantsOptions
+from loadtest.bench.tuning import TuningOptions
 
 app: Final = App(
     name="bench", help="Benchmarks of Clarion. Each prints one JSON object with the machine's facts."
@@ -70,6 +72,7 @@ _ISOLATION: Final = IsolationOptions()
 _MATRIX: Final = MatrixOptions()
 _RTT: Final = RttOptions()
 _TENANTS: Final = TenantsOptions()
+_TUNING: Final = TuningOptions()
 _PEERS: Final = PeersOptions()
 
 
@@ -156,6 +159,12 @@ def _rtt(*, options: RttOptions = _RTT, json: JsonFile = None) -> int:
 def _tenants(*, options: TenantsOptions = _TENANTS, json: JsonFile = None) -> int:
     """Drain jobs of very many tenants of some hundred teams, and of one: memory, connections, cost of each job."""
     return 1 if _report("tenants", json, lambda: tenants.run(options))["failed"] else 0
+
+
+@app.command(name="tuning")
+def _tuning(*, options: TuningOptions = _TUNING, json: JsonFile = None) -> int:
+    """Measure with and without each setting of the profiles, in turn, on settings of the benchmark's own."""
+    return 1 if _report("tuning", json, lambda: tuning.run(options))["failed"] else 0
 
 
 @app.command(name="peers")

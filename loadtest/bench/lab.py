@@ -11,10 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from loadtest.bench.cpu import children
@@ -146,12 +148,17 @@ class Lab:
 
 
 @contextmanager
-def lab(fsync: str = "everysec") -> Iterator[Lab]:
-    """A lab in a temporary directory."""
+def lab(
+    fsync: str = "everysec", settings: Mapping[str, str] = MappingProxyType({}), under: Sequence[str] = ()
+) -> Iterator[Lab]:
+    """A lab in a temporary directory. ``settings`` of Redis in place of Clarion's own, by name; ``under``: a command
+    with which its server is run."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clarion-lab-")))
         server = prepare(directory, fsync=fsync)  # type: ignore[arg-type]  # checked there
         stack.callback(server.release)
+        own = chain.from_iterable((f"--{name}", value) for name, value in settings.items())
+        server = replace(server, argv=(*under, *server.argv, *own))
         server.start()
         stack.callback(server.stop)
         yield Lab(directory, server)

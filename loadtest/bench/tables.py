@@ -246,6 +246,27 @@ def _peers(results: Results) -> str:
     return _table(("who", "pushes/s", "CPU µs a push", "Clarion's rate to it"), rows)
 
 
+def _tuning(results: Results) -> str:
+    tuning = results["tuning"]
+    rows = [
+        (
+            f"`{each['name']}`",
+            each["what"],
+            *(_with_value(each[side], each["unit"]) for side in ("without", "with")),
+        )
+        for each in tuning["settings"]
+    ]
+    rows += [(f"`{each['name']}`", f"not measured: {each['why']}", "", "") for each in tuning["not_measured"]]
+    return _table(("setting", "what was measured", "without", "with"), rows)
+
+
+def _with_value(side: Mapping[str, Any], unit: str) -> str:
+    """What came of a value, and the value."""
+    figure, value = side["median"], side["value"]
+    number = _many(figure) if figure == int(figure) else f"{figure:,}"
+    return f"{number} {unit} ({f'`{value}`' if value else 'empty'})"
+
+
 TABLES: Final[Mapping[str, Callable[[Results], str]]] = {
     "headline": _headline,
     "budgets": _budgets,
@@ -255,4 +276,5 @@ TABLES: Final[Mapping[str, Callable[[Results], str]]] = {
     "tenants": _growth("tenants", "tenants"),
     "matrix": _matrix,
     "peers": _peers,
+    "tuning": _tuning,
 }

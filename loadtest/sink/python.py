@@ -91,11 +91,17 @@ class PythonSink:
     """A running sink process of this project."""
 
     kind: Literal["nginx", "python"] = "python"
-    host = "127.0.0.1"
 
     def __init__(
-        self, directory: Path, *, port: int = 0, streams: int = STREAMS, windows: Windows = Windows.WIDE
+        self,
+        directory: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        streams: int = STREAMS,
+        windows: Windows = Windows.WIDE,
     ) -> None:
+        self.host = host
         directory.mkdir(parents=True, exist_ok=True)
         files = [directory / "pushes", directory / "connections"]
         for file in files:
@@ -103,7 +109,7 @@ class PythonSink:
         self._count, self._connections = map(Count, files)
         command = [sys.executable, "-m", "loadtest.sink", "--port", str(port), "--streams", str(streams)]
         command += ["--tls-dir", str(directory / "tls"), "--count-file", str(files[0])]
-        command += ["--connections-file", str(files[1]), "--windows", windows.value]
+        command += ["--host", host, "--connections-file", str(files[1]), "--windows", windows.value]
         # The caller may stand anywhere; the package is found where this file was.
         place = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=place)

@@ -132,7 +132,8 @@ def test_a_size_is_told_in_the_words_of_the_options(tmp_path: Path) -> None:
 
 
 def test_a_profile_is_shown_as_a_file(tmp_path: Path) -> None:
-    assert "net.core.somaxconn = 4096" in tune("show", cwd=tmp_path)
+    sysctls = tune("show", cwd=tmp_path)
+    assert "net.core.somaxconn = 4096" in sysctls and "\n# measured: " in sysctls
     assert "[Service]" in tune("show", "--format", "systemd", cwd=tmp_path)
     assert "nofile" in tune("show", "--format", "limits", cwd=tmp_path)
     assert 'maxmemory-policy "noeviction"' in tune("show", "--format", "redis", cwd=tmp_path)

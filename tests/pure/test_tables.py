@@ -49,6 +49,26 @@ def test_a_table_stands_where_the_document_says() -> None:
     assert with_figures(made, {"rtt": RTT}) == made
 
 
+def test_a_setting_stands_with_both_of_its_values_or_with_why_it_was_not_measured() -> None:
+    tuning = {
+        "settings": [
+            {
+                "name": "save",
+                "what": "a drain",
+                "unit": "pushes/s",
+                "without": {"value": "60 1", "median": 49_534, "runs": [49_534]},
+                "with": {"value": "", "median": 53_107, "runs": [53_107]},
+            }
+        ],
+        "not_measured": [{"name": "KillMode", "why": "no systemd"}],
+    }
+    made = with_figures("<!-- figures: tuning -->\n<!-- end -->", {"tuning": tuning})
+    assert made.splitlines()[3:5] == [
+        "| `save` | a drain | 49,534 pushes/s (`60 1`) | 53,107 pushes/s (empty) |",
+        "| `KillMode` | not measured: no systemd |  |  |",
+    ]
+
+
 def test_a_document_without_a_place_is_as_it_was() -> None:
     assert with_figures("no figures\n", {}) == "no figures\n"
 

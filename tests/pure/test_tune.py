@@ -102,6 +102,27 @@ def test_what_holds_already_is_not_made_worse() -> None:
     assert "# net.x.y is 9, which will do" in lines and "net.x.y = 5" not in lines
 
 
+@pytest.mark.parametrize("kind", [Kind.SYSCTL, Kind.FILE, Kind.LIMIT, Kind.SYSTEMD, Kind.REDIS])
+def test_what_was_measured_stands_below_the_reason_and_is_told_with_what_to_do(kind: Kind) -> None:
+    forms = {Kind.LIMIT: Format.LIMITS, Kind.SYSTEMD: Format.SYSTEMD, Kind.REDIS: Format.REDIS}
+    profile = Profile(summary="x", setting=[setting(kind=kind, measured="3 ms in place of 9")])
+    lines = text(profile, forms.get(kind, Format.SYSCTL)).splitlines()
+    assert lines[lines.index("# w (s)") + 1] == "# measured: 3 ms in place of 9"
+    assert all(
+        "measured" not in line for line in text(Profile(summary="x", setting=[setting()]), Format.SYSCTL)
+    )
+    for finding in judge(profile, {(kind, "net.x.y"): "4"}):
+        assert finding.text.endswith("w (s); measured: 3 ms in place of 9")
+
+
+def test_what_was_measured_with_a_smaller_value_is_told_of_a_larger_one() -> None:
+    small, large = (
+        next(each for each in load(name).setting if each.name == "net.core.somaxconn")
+        for name in ("small", "large")
+    )
+    assert small.want != large.want and small.measured == large.measured != ""
+
+
 def test_a_profile_with_an_unknown_word_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="unknown field"):
         msgspec.convert({"summary": "x", "setting": [], "seting": []}, type=Profile)
