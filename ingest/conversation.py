@@ -7,6 +7,7 @@ routes here are a dict. Faults that aiohttp answers in plain text are problem do
 import asyncio
 import logging
 import re
+import resource
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
@@ -18,6 +19,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from ingest.answer import Answer, refused
+from ingest.crowd import places
 from ingest.measures import REQUEST_S, REQUESTS
 from ingest.options import IngestOptions
 from ingest.problems import Code
@@ -34,19 +36,31 @@ LAST_CALL_S: Final = 0.25
 # what aiohttp may still take to cancel a request; it takes 0 for "as long as it needs"
 CUT_OFF_AFTER_S: Final = 0.1
 READ_AHEAD_BYTES: Final = 256 * 1024
+# how often it is logged that there are too many
+CROWDED_AGAIN_S: Final = 10.0
+# what is looked at, by whoever: it costs little, and a probe that fails would have a busy process killed
+READING: Final = frozenset({"GET", "HEAD"})
 # how long the rest of a refused body is read and dropped, so that the client sees the answer and not a reset
 LINGER_S: Final = 2.0
 
 Answering = Callable[[web.BaseRequest, str], Awaitable[Answer]]
 Routes = Mapping[str, Mapping[str, Answering]]
 
+_CROWDED: Final = Refusal(
+    Code.TOO_BUSY, "there are as many connections as may be; nothing was accepted, send it later on a new one"
+)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:@/+=-]{1,128}")
 
 
 class Conversation(web.RequestHandler):
-    """One connection."""
+    """One connection. ``surplus``: it is one too many, so that what it wants done is not done."""
 
-    __slots__ = ()
+    __slots__ = ("surplus",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        manager = self._manager
+        self.surplus = isinstance(manager, Conversations) and manager.is_surplus(self)
 
     def retire_if_idle(self) -> None:
         """Close the connection if no request is under way on it."""
@@ -91,6 +105,7 @@ class Conversations(web.Server):
         self._request_id_prefix = request_id_prefix
         self._sheet = sheet
         self._ending = False
+        self._crowded_s = float("-inf")
 
     def __repr__(self) -> str:
         state = "ending" if self._ending else "open"
@@ -106,6 +121,23 @@ class Conversations(web.Server):
             lingering_time=LINGER_S,
             read_bufsize=READ_AHEAD_BYTES,
         )
+
+    def is_surplus(self, conversation: Conversation) -> bool:
+        """Whether this new connection is one too many; closes it if it is not even to be told."""
+        # as it is now: it may be raised while the process runs
+        most = places(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        # the property makes a list
+        number = len(self._connections)
+        if number <= most.served:
+            return False
+        if time.monotonic() - self._crowded_s >= CROWDED_AGAIN_S:
+            self._crowded_s = time.monotonic()
+            LOG.warning(
+                "%d connections are as many as nofile allows; raise it, or start more processes", number
+            )
+        if number > most.answered:
+            conversation.force_close()
+        return True
 
     def new_request_id(self) -> str:
         """An id for a request that brought none: unique to the process by its prefix, then counted."""
@@ -164,6 +196,7 @@ class Conversations(web.Server):
         shown = request.headers.get("X-Request-Id")
         # one that could break a log line or a header is replaced, not mended
         request_id = shown if shown is not None and _REQUEST_ID.fullmatch(shown) else self.new_request_id()
+        surplus = isinstance(request.protocol, Conversation) and request.protocol.surplus
         methods = self._routes.get(request.raw_path) or self._routes.get(request.path)
         if methods is None:
             answer = refused(Refusal(Code.NOT_FOUND, "see /docs for what there is"), request_id)
@@ -171,9 +204,11 @@ class Conversations(web.Server):
             verb = methods.get(request.method)
             if verb is None:
                 answer = _not_allowed(methods, request_id)
+            elif surplus and request.method not in READING:
+                answer = refused(_CROWDED, request_id, retry_after_s=self._options.retry_after_s)
             else:
                 answer = await verb(request, request_id)
-        if self._ending:
+        if surplus or self._ending:
             answer.force_close()
         return answer
 

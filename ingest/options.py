@@ -22,7 +22,7 @@ class IngestOptions:
 
     bind_host, bind_port    where to listen for HTTP; port 0 takes any free one
     redis_url               where the queues are: redis://, rediss:// or unix://
-    backlog                 connections that the kernel keeps for us until we accept them
+    backlog                 connections that the kernel keeps for us until we accept them; it cuts this to its somaxconn
     body_bytes_most         the longest request body, after decompression
     batch_items_most        the most notifications in one batch
     campaign_devices_most   the most devices of one campaign
@@ -39,7 +39,7 @@ class IngestOptions:
     redis_url: str
     bind_host: str = "127.0.0.1"
     bind_port: int = 8080
-    backlog: int = 1024
+    backlog: int = 65_535
     body_bytes_most: int = 8 * MIB
     batch_items_most: int = 10_000
     campaign_devices_most: int = 100_000

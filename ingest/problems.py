@@ -106,9 +106,7 @@ KINDS: Final[dict[StrEnum, Kind]] = {
     Code.STORE_UNAVAILABLE: Kind(503, "The queue can't be reached", retryable=True),
     Code.STORE_IN_DOUBT: Kind(503, "The queue did not answer"),
     Code.STORE_REFUSED: Kind(503, "The queue takes no pushes", retryable=True),
-    Code.TOO_BUSY: Kind(
-        503, "Too many pushes are waiting", retryable=True, type_name="temporary-reduced-capacity"
-    ),
+    Code.TOO_BUSY: Kind(503, "Clarion is too busy", retryable=True, type_name="temporary-reduced-capacity"),
 }
 
 

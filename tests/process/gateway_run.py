@@ -238,7 +238,7 @@ def value(redis: "Redis", key: bytes) -> bytes:
     kind = redis.type(key)
     read: dict[bytes, Any] = {
         # a push may be over, and its keys gone, by the time that they are read
-        b"none": lambda: [],
+        b"none": list,
         b"string": lambda: [redis.get(key) or b""],
         b"list": lambda: redis.lrange(key, 0, -1),
         b"set": lambda: redis.smembers(key),

@@ -1,0 +1,73 @@
+"""More callers than an ingest process has descriptors for: it goes on serving those it has, and Redis."""
+
+import resource
+import socket
+import time
+from contextlib import ExitStack
+from typing import Any
+
+from ingest_process import (
+    TIMEOUT_S,
+    TOPIC,
+    IngestProcess,
+    create_tenant,
+    push_request,
+    read_response,
+    request,
+)
+from redis_server import RedisServer
+
+from ingest.crowd import places
+
+GOOD: dict[str, Any] = {"device_token": "ab" * 32, "topic": TOPIC, "payload": {"aps": {"alert": "x"}}}
+DESCRIPTORS = 200
+
+
+def asked(connection: socket.socket, what: bytes) -> tuple[int, bool]:
+    """The status, and whether the connection closes then."""
+    connection.sendall(what)
+    answer = read_response(connection)
+    return answer.status, answer.headers.get("connection") == "close"
+
+
+def test_who_is_one_too_many_is_told_and_the_process_keeps_redis(redis_server: RedisServer) -> None:
+    key = create_tenant(redis_server.url)
+    push, look = push_request(key, GOOD), request("GET", "/livez")
+    most = places(DESCRIPTORS)
+    ingest = IngestProcess(redis_server.url)
+    try:
+        ingest.await_ready()
+        resource.prlimit(ingest.process.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+        with ExitStack() as stack:
+            seated = [stack.enter_context(ingest.connect()) for _ in range(int(most.served))]
+            assert {asked(each, look) for each in seated} == {(200, False)}
+            # a push is not taken, and a probe is answered
+            with ingest.connect() as surplus:
+                surplus.sendall(push)
+                answer = read_response(surplus)
+                assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (
+                    503,
+                    "too-busy",
+                    "1",
+                )
+                assert answer.headers["connection"] == "close" and surplus.recv(1) == b""
+            with ingest.connect() as surplus:
+                assert asked(surplus, look) == (200, True)
+            # who only sits there is closed once too many do; the places of those two may not be free yet
+            room = int(most.answered - most.served)
+            idle = [stack.enter_context(ingest.connect()) for _ in range(room + 5)]
+            assert idle[-1].recv(1) == b""
+            # those that were there first notice nothing, not even when Redis has to be found again
+            redis_server.kill9()
+            redis_server.start()
+            deadline_s = time.monotonic() + TIMEOUT_S
+            while asked(seated[0], push)[0] != 202:
+                assert time.monotonic() < deadline_s
+                time.sleep(0.05)
+            assert {asked(each, push) for each in seated} == {(202, False)}
+            assert {asked(each, push) for each in idle[: room - 5]} == {(503, True)}
+        ingest.await_ready()
+        assert ingest.push(key, GOOD).status == 202
+    finally:
+        errors = ingest.end()
+    assert "as nofile allows" in errors and "Traceback" not in errors
