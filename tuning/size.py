@@ -20,7 +20,10 @@ JOB_BYTES: Final = 180
 JOB_TIMES: Final = 1.25
 # a claim is a copy, and so is what the append-only file has of it
 FILE_TIMES: Final = 3.0
+# of a worker, for Redis, logs and dials
 SPARE_DESCRIPTORS: Final = 64
+# what an ingest process keeps for Redis and for telling callers that there are too many
+SPARED_BY_INGEST: Final = 256
 
 
 class Costs(NamedTuple):
@@ -79,7 +82,7 @@ def size(need: Need, costs: Costs = Costs()) -> Size:  # noqa: B008
         ingest_processes=ingest,
         links=links,
         worker_descriptors=links * need.credentials + SPARE_DESCRIPTORS,
-        ingest_descriptors=math.ceil(need.callers / ingest) + SPARE_DESCRIPTORS,
+        ingest_descriptors=math.ceil(need.callers / ingest) + SPARED_BY_INGEST,
         redis_mib=math.ceil(need.backlog * job_bytes / 2**20),
         file_bytes_per_s=round(FILE_TIMES * need.per_s * job_bytes),
         cpus=need.per_s * (costs.engine + costs.redis + ingest_us) / 1e6,

@@ -31,8 +31,8 @@ LATE_S: Final = 1.0
 # for how long ingest accepts nobody, as when it is collecting garbage or is being replaced
 PAUSE_S: Final = 0.3
 ALERT: Final = "x" * 230
-# descriptors of this process beside those of its callers
-SPARE_DESCRIPTORS: Final = 100
+# descriptors beside those of its callers that this process has, and an ingest process keeps
+SPARE_DESCRIPTORS: Final = 400
 
 
 class Api(NamedTuple):
