@@ -25,8 +25,8 @@ TRIP_TIMES: Final = 1.5
 SLACK_SHARE_MOST: Final = 0.125
 SLACK_IN_COMPANY_S: Final = 0.002
 TRIP_TIMES_IN_COMPANY: Final = 1.25
-# With fewer for each link, TLS and the kernel cost more than the pushes. A round is half of it, so a batch of 16; with
-# 500 links a push costs then 1.5 to 1.6 times what it costs with one, and with batches of 8 1.8 times.
+# With fewer for each link, TLS and the kernel cost more than the pushes. A round is three quarters of it, so a batch
+# of 24 at most; with 500 links a push costs then 1.4 times what it costs with one, and with batches of 16 1.6 times.
 FOR_LINK: Final = 32
 # So often, for so long, as little as may be is in hand: a round trip is only that of the way while nothing waits on it.
 PROBE_EVERY_S: Final = 10.0
