@@ -25,6 +25,8 @@ from shards.tenant import Tenant
 from shards.tenants import Tenants
 
 TIMEOUT_S = 15.0
+# a machine may stand still for longer than the grace that open requests have
+END_S = 60.0
 TOPIC = "com.acme.app"
 CREDENTIAL = Credential("KEY0000001", "TEAM000001", "KEY0000001", b"sealed")
 _PROGRAM = """
@@ -57,7 +59,7 @@ class IngestProcess:
         theirs, self.lifeline = os.pipe()
         arguments = json.dumps([listener.fileno(), theirs, chosen])
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", _PROGRAM, arguments],
+            [sys.executable, "-X", "faulthandler", "-W", "error", "-c", _PROGRAM, arguments],
             pass_fds=(listener.fileno(), theirs),
             stderr=subprocess.PIPE,
         )
@@ -76,13 +78,14 @@ class IngestProcess:
             if self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)
             try:
-                _, errors = self.process.communicate(timeout=TIMEOUT_S)
+                _, errors = self.process.communicate(timeout=END_S)
             except subprocess.TimeoutExpired:
-                self.process.kill()
+                # with what each thread was at
+                self.process.send_signal(signal.SIGABRT)
                 _, errors = self.process.communicate()
             os.close(self.lifeline)
             self._errors = errors.decode()
-        assert self.process.returncode == 0, self._errors
+        assert self.process.returncode == 0, (self.process.returncode, self._errors)
         return self._errors
 
     def connect(self) -> socket.socket:
