@@ -22,6 +22,13 @@ class Taken(NamedTuple):
     holder: str
 
 
+class Members(NamedTuple):
+    """The workers that divide the shards: those that ``live``, and of these those that said so themselves."""
+
+    live: Sequence[str]
+    heard: Sequence[str]
+
+
 class Fenced(NamedTuple):
     """Not done: another worker has taken the shard since."""
 

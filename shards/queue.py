@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from shards.campaign import Portion
-from shards.claim import Claimed, Fenced, Holding, Run, Settlement, Taken
+from shards.claim import Claimed, Fenced, Holding, Members, Run, Settlement, Taken
 from shards.errors import StoreRefused
 from shards.keys import MEMBERS, shard_keys
 from shards.lanes import Lane
@@ -104,13 +104,14 @@ class Queue:
             for answer in await self._connection.run(calls)
         ]
 
-    async def announce(self, member: str, lease_s: float, known: Sequence[str] = ()) -> list[str]:
-        """Say that a member lives for so long from now (0: that it leaves); returns the names of all that live.
+    async def announce(self, member: str, lease_s: float, known: Sequence[str] = ()) -> Members:
+        """Say that a member lives for so long from now (0: that it leaves); returns who else does.
 
-        ``known`` are the members that it knew last: taken to live when it has not been heard for half of that time.
+        ``known`` are the members that were heard when it last asked: taken to live when it has not been heard itself
+        for half of that time.
         """
-        [members] = await self._run([Call(_ANNOUNCE, (MEMBERS,), [_ms(lease_s), member, *known])])
-        return [name.decode() for name in members]
+        [(live, heard)] = await self._run([Call(_ANNOUNCE, (MEMBERS,), [_ms(lease_s), member, *known])])
+        return Members([name.decode() for name in live], [name.decode() for name in heard])
 
     async def acquire(
         self, shards: Sequence[int], member: str = "worker", lease_s: float = LEASE_S

@@ -76,8 +76,8 @@ class Leases:
         self._clock = clock
         self._yielding: set[int] = set()
         self._doubted: set[int] = set()
-        # as of the last announcement; at the start, those that start with us
-        self._members: Sequence[str] = siblings
+        # that were heard, as of the last announcement; at the start, those that start with us
+        self._known: Sequence[str] = siblings
         self._valid_until_s = float("-inf")
         self._leaving = False
         self._wake = asyncio.Event()
@@ -134,12 +134,13 @@ class Leases:
     async def _beat(self) -> bool:
         """One round; returns whether shards are still to come or to go."""
         began_s = self._clock()
-        self._members = await self._queue.announce(self._member, self._lease_s, self._members)
+        members = await self._queue.announce(self._member, self._lease_s, self._known)
+        self._known = members.heard
         for answer in await self._queue.renew(list(self.held.values()), self._member, self._lease_s):
             if isinstance(answer, Fenced):
                 self._lose(answer.holding)
         self._valid_until_s = began_s + self._lease_s * (1 - MARGIN)
-        mine = set(assign(self._shards, self._members)[self._member])
+        mine = set(assign(self._shards, members.live)[self._member])
         for shard in set(self.held) - mine:
             self._yield(shard)
         await self._release()

@@ -5,12 +5,14 @@
 --
 -- When the caller's own announcement is missing or half over, Redis was away or slow, and so the others could not
 -- announce themselves either. Whoever is back first would find itself alone, and take everything: therefore those that
--- it knew are taken to live for one term more. The same holds at the start, when its siblings start with it.
+-- it knew are taken to live for one term more. The same holds at the start, when its siblings start with it. Who is
+-- only taken to live is marked by half a millisecond, and not known by that: or the dead would live as long as somebody
+-- is late.
 --
--- KEYS[1] members: a sorted set of names by the time at which each lapses, Unix ms
+-- KEYS[1] members: a sorted set of names by the time at which each lapses, Unix ms; .5 if it was not heard itself
 -- ARGV[1] for how long this holds, in ms; 0 to leave    ARGV[2] member
--- ARGV[3...] the members that the caller knew last
--- returns the names of the members that live
+-- ARGV[3...] the members that the caller knew to have been heard
+-- returns the names of the members that live, and of those among them that were heard
 
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -22,8 +24,16 @@ else
   redis.call('ZADD', KEYS[1], now_ms + ARGV[1], ARGV[2])
   if not own_ms or own_ms - now_ms < ARGV[1] / 2 then
     for i = 3, #ARGV do
-      redis.call('ZADD', KEYS[1], 'NX', now_ms + ARGV[1], ARGV[i])
+      redis.call('ZADD', KEYS[1], 'NX', now_ms + ARGV[1] + 0.5, ARGV[i])
     end
   end
 end
-return redis.call('ZRANGE', KEYS[1], 0, -1)
+local live, heard = {}, {}
+local found = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+for i = 1, #found, 2 do
+  live[#live + 1] = found[i]
+  if tonumber(found[i + 1]) % 1 == 0 then
+    heard[#heard + 1] = found[i]
+  end
+end
+return {live, heard}

@@ -210,7 +210,24 @@ async def test_who_was_not_heard_for_half_a_term_takes_those_it_knew_to_live(
     connection = ScriptConnection(redis_url)
     if left_s is not None:
         raw.zadd(MEMBERS, {"a": 1000 * (time.time() + LEASE_S * left_s)})
-    assert set(await Queue(connection).announce("a", LEASE_S, ["a", "b"])) == {"a", "b"}
+    members = await Queue(connection).announce("a", LEASE_S, ["a", "b"])
+    assert set(members.live) == {"a", "b"} and members.heard == ["a"]
+    await connection.close()
+
+
+async def test_one_that_is_dead_does_not_live_for_as_long_as_another_is_late(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    connection = ScriptConnection(redis_url)
+    queue, known = Queue(connection), ["a", "dead"]
+    seen = []
+    for _ in range(3):
+        # late by more than half a term each time, and what "dead" had has lapsed each time
+        raw.zrem(MEMBERS, "a", *["dead"] * bool(seen))
+        members = await queue.announce("a", LEASE_S, known)
+        known = list(members.heard)
+        seen.append("dead" in members.live)
+    assert seen == [True, False, False]
     await connection.close()
 
 
@@ -219,7 +236,7 @@ async def test_who_was_heard_in_time_takes_nobody_to_live_that_said_nothing(
 ) -> None:
     connection = ScriptConnection(redis_url)
     raw.zadd(MEMBERS, {"a": 1000 * (time.time() + 10 * LEASE_S), "b": 1000 * (time.time() - 0.1)})
-    assert await Queue(connection).announce("a", LEASE_S, ["a", "b"]) == ["a"]
+    assert await Queue(connection).announce("a", LEASE_S, ["a", "b"]) == (["a"], ["a"])
     await connection.close()
 
 
