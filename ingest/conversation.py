@@ -19,7 +19,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from ingest.answer import Answer, refused
-from ingest.crowd import places
+from ingest.crowd import Places, places
 from ingest.measures import REQUEST_S, REQUESTS
 from ingest.options import IngestOptions
 from ingest.problems import Code
@@ -53,7 +53,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:@/+=-]{1,128}")
 
 
 class Conversation(web.RequestHandler):
-    """One connection. ``surplus``: it is one too many, so that what it wants done is not done."""
+    """One connection. ``surplus``: it was one too many when it came, so that what it wants done is not done."""
 
     __slots__ = ("surplus",)
 
@@ -61,6 +61,13 @@ class Conversation(web.RequestHandler):
         super().connection_made(transport)
         manager = self._manager
         self.surplus = isinstance(manager, Conversations) and manager.is_surplus(self)
+        if self.surplus:
+            # one that only sits there would keep probes out
+            asyncio.get_running_loop().call_later(LINGER_S, self._retire_surplus)
+
+    def _retire_surplus(self) -> None:
+        if self.surplus:
+            self.retire_if_idle()
 
     def retire_if_idle(self) -> None:
         """Close the connection if no request is under way on it."""
@@ -124,9 +131,8 @@ class Conversations(web.Server):
 
     def is_surplus(self, conversation: Conversation) -> bool:
         """Whether this new connection is one too many; closes it if it is not even to be told."""
-        # as it is now: it may be raised while the process runs
-        most = places(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        # the property makes a list
+        most = _places()
+        # aiohttp's own property makes a list
         number = len(self._connections)
         if number <= most.served:
             return False
@@ -138,6 +144,13 @@ class Conversations(web.Server):
         if number > most.answered:
             conversation.force_close()
         return True
+
+    def _still_surplus(self, conversation: web.RequestHandler) -> bool:
+        """Whether it is one too many now: others may have left since it came."""
+        if not isinstance(conversation, Conversation) or not conversation.surplus:
+            return False
+        conversation.surplus = len(self._connections) > _places().served
+        return conversation.surplus
 
     def new_request_id(self) -> str:
         """An id for a request that brought none: unique to the process by its prefix, then counted."""
@@ -196,7 +209,7 @@ class Conversations(web.Server):
         shown = request.headers.get("X-Request-Id")
         # one that could break a log line or a header is replaced, not mended
         request_id = shown if shown is not None and _REQUEST_ID.fullmatch(shown) else self.new_request_id()
-        surplus = isinstance(request.protocol, Conversation) and request.protocol.surplus
+        surplus = self._still_surplus(request.protocol)
         methods = self._routes.get(request.raw_path) or self._routes.get(request.path)
         if methods is None:
             answer = refused(Refusal(Code.NOT_FOUND, "see /docs for what there is"), request_id)
@@ -211,6 +224,11 @@ class Conversations(web.Server):
         if surplus or self._ending:
             answer.force_close()
         return answer
+
+
+def _places() -> Places:
+    # as it is now: the limit may be raised while the process runs
+    return places(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def with_head(routes: Routes) -> Routes:

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import hiredis
 from redis.asyncio import Connection, Redis, UnixDomainSocketConnection
-from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.connection import BlockingConnectionPool, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -36,6 +36,8 @@ from shards.errors import StoreError, StoreRefused, StoreUnavailable
 
 ANSWER_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 2.0
+# of a client for rare calls
+CONNECTIONS_MOST: Final = 8
 
 
 class Script(NamedTuple):
@@ -66,14 +68,20 @@ def _no_retry() -> Retry:
 
 
 def connect(url: str) -> "Redis":
-    """A client for rare calls; connects on first use. Raises ValueError for an URL that redis-py can't read."""
-    client: Redis = Redis.from_url(
+    """A client for rare calls; connects on first use. Raises ValueError for an URL that redis-py can't read.
+
+    Its connections are few: after a change or a loss everybody asks at once, and each would have one of its own.
+    """
+    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
         url,
+        max_connections=CONNECTIONS_MOST,
+        timeout=ANSWER_TIMEOUT_S,
         retry=_no_retry(),
         socket_timeout=ANSWER_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         protocol=2,
     )
+    client: Redis = Redis.from_pool(pool)
     return client
 
 
