@@ -113,8 +113,10 @@ KINDS: Final[dict[StrEnum, Kind]] = {
 class Problem(
     Base, frozen=True, kw_only=True, omit_defaults=True, rename={"violated_policies": "violated-policies"}
 ):
-    """The document that is sent. ``violated_policies`` is an extension of the draft about rate limits: names out of
-    the RateLimit-Policy header."""
+    """The document of RFC 9457, with ``code``, ``errors`` and ``retryable`` as its extensions.
+
+    ``violated_policies`` is an extension of the draft about rate limits: names out of the RateLimit-Policy header.
+    """
 
     violated_policies: Sequence[str] = ()
 

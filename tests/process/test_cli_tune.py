@@ -86,7 +86,6 @@ mount --make-rprivate /
 mkdir "$1"
 cp /proc/sys/vm/overcommit_memory /proc/sys/vm/swappiness "$1"
 mount --bind "$1" /proc/sys/vm
-mkdir -p /etc/sysctl.d /etc/security/limits.d
 mount -t tmpfs none /etc/sysctl.d
 mount -t tmpfs none /etc/security/limits.d
 echo "# by hand" > /etc/sysctl.d/90-clarion.conf
@@ -100,6 +99,8 @@ cat /etc/sysctl.d/90-clarion.conf.*.bak
 
 def test_apply_writes_the_files_keeps_the_old_ones_and_sets_the_sysctls(tmp_path: Path) -> None:
     apart = ["unshare", "--mount", "--net"]
+    if not (Path("/etc/sysctl.d").is_dir() and Path("/etc/security/limits.d").is_dir()):
+        pytest.skip("this system has no such folders")
     if os.geteuid() != 0 or subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
         pytest.skip("only root can, where it may make namespaces")
     words = [sys.executable, "-m", "engine", "tune", "apply", "--yes"]

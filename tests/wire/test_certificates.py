@@ -203,10 +203,10 @@ def test_a_certificate_at_which_apns_just_hangs_up_holds_up_nobody_else(
             other, served = rig.push(well, 20, 1)
             await until(lambda: other.left == 0, lambda: (well, host))
             assert rig.times_accepted(served) == {1} and not host.down
-            # and it is not tried as fast as the loop turns: from the third on after half of redial_most_s at least
+            # and it is not tried as fast as the loop turns: from the third on half of redial_most_s passes at least
             before, began_s = sick._failures, time.monotonic()
-            await until(lambda: sick._failures >= before + 2, lambda: sick)
-            assert sick._failures - before <= 4 + (time.monotonic() - began_s) / 0.1
+            await until(lambda: sick._failures >= before + 8, lambda: sick)
+            assert time.monotonic() - began_s >= 0.4
 
     run(scenario)
 
