@@ -52,6 +52,9 @@ _LOCAL_SETTINGS: Final[dict[int, int]] = {
     SettingCodes.MAX_HEADER_LIST_SIZE: HEADER_LIST_MOST,
 }
 _WHOLE_ANSWER: Final = frames.END_STREAM | frames.END_HEADERS
+# length and type of a frame, as they stand in one word
+_WORD_MOST: Final = frames.MAX_FRAME_SIZE_LEAST << 8 | 0xFF
+_RESET: Final = 4 << 8 | frames.RST_STREAM
 
 
 class Connection:
@@ -171,30 +174,36 @@ class Connection:
         at, end = 0, len(data)
         opened, answers, unsent = self.open, self._answers, self._writer.unsent
         partial, decoder = answers.partial, answers.decoder
+        next_id = self._writer.next_id
         unpack = frames.unpack_header
+        # no frame but one that is read in full changes this
+        plain = decoder.self_contained and answers.block is None
         while end - at >= frames.HEADER_BYTES:
             word, flags, stream_id = unpack(data, at)
-            length = word >> 8
-            if length > frames.MAX_FRAME_SIZE_LEAST:
-                # a server that speaks no HTTP/2 gets here with its first words
-                self._require_preface(word & 0xFF, flags)
-                raise Violation(ErrorCodes.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
             start = at + frames.HEADER_BYTES
-            at_next = start + length
-            if at_next > end:
+            at_next = start + (word >> 8)
+            if at_next > end or word > _WORD_MOST:
+                if word > _WORD_MOST:
+                    # a server that speaks no HTTP/2 gets here with its first words
+                    self._require_preface(word & 0xFF, flags)
+                    raise Violation(ErrorCodes.FRAME_SIZE_ERROR, f"a frame of {word >> 8} bytes")
                 break
             if (
-                word & 0xFF == frames.HEADERS
-                and flags == _WHOLE_ANSWER
-                and length
-                and data[start] == STATUS_200
+                flags == _WHOLE_ANSWER
+                and word & 0xFF == frames.HEADERS
                 and stream_id in opened
-                and decoder.self_contained
-                and answers.block is None
+                and plain
+                and at_next > start
+                and data[start] == STATUS_200
                 and not (partial and stream_id in partial)
                 and not (unsent and stream_id in unsent)
             ):
                 accepted.append(opened.pop(stream_id))
+            elif (
+                word == _RESET and stream_id & 1 and stream_id < next_id and stream_id not in opened and plain
+            ):
+                # a stream that is over: nginx resets each that it has answered before it read the body
+                pass
             else:
                 try:
                     self._read_frame(
@@ -208,6 +217,7 @@ class Connection:
                 except StreamViolation as violation:
                     tag = self._end(violation.stream_id, violation.code)
                     events.append(StreamFault(tag, violation.code, violation.reason))
+                plain = decoder.self_contained and answers.block is None
             at = at_next
         return at
 

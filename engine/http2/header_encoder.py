@@ -51,9 +51,14 @@ class Profile:
         return f"<Profile {len(self.fields)} fields>"
 
 
+def length(count: int) -> bytes:
+    """What a string literal of so many bytes begins with, without Huffman coding (RFC 7541, 5.2)."""
+    return bytes(encode_integer(count, 7))
+
+
 def text(value: bytes) -> bytes:
     """A string literal without Huffman coding (RFC 7541, 5.2)."""
-    return bytes(encode_integer(len(value), 7)) + value
+    return length(len(value)) + value
 
 
 class HeaderEncoder:

@@ -8,20 +8,21 @@ window) takes the long way, ``_send_in_full``, with the same result on the wire.
 any order (RFC 9113, 8.3).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from itertools import islice
+from struct import Struct
 from typing import Any, Final, NamedTuple
 
 from engine.http2 import frames
-from engine.http2.header_encoder import Field, HeaderEncoder, Profile, text
+from engine.http2.header_encoder import Field, HeaderEncoder, Profile, length, text
 from engine.http2.peer_settings import PeerSettings
 from engine.http2.windows import INITIAL_WINDOW, SendWindows
 
 # literal without indexing, name of static entry 4
 _PATH: Final = b"\x04"
-# length prefixes of string literals, 0 to 511 bytes
-_LENGTHS: Final = tuple(text(bytes(length))[:-length] if length else b"\x00" for length in range(512))
-_PATH_LENGTHS: Final = tuple(_PATH + length for length in _LENGTHS)
+# bytes of a path or a varying value, so that a block that is cached still fits into the smallest frame with both
+_SHORT: Final = 511
 # A larger body goes out in pieces rather than wait until the whole of it fits: the peer may not return the connection's
 # window before three quarters of it are used, and then a body that waits for more than a quarter waits for ever.
 WAITING_BODY_MOST: Final = INITIAL_WINDOW // 4
@@ -41,6 +42,32 @@ class Request(NamedTuple):
     body: bytes
 
 
+class _Heads(NamedTuple):
+    """How the frames of requests begin that differ in stream, path, varying value and size of the body only.
+
+    ``pack(start, stream id, before, path, between, varying, size << 8, END_STREAM, stream id)`` is the HEADERS frame
+    with the header of the DATA frame behind it, made in one call.
+    """
+
+    pack: Callable[..., bytes]
+    start: bytes
+    before: bytes
+    between: bytes
+
+
+@lru_cache(1024)
+def _heads(block: bytes, path_bytes: int, varying_bytes: int) -> _Heads | None:
+    """For a block as the encoder caches it and lengths of path and varying value; None for long ones."""
+    if path_bytes > _SHORT or varying_bytes > _SHORT:
+        return None
+    before, between = _PATH + length(path_bytes), block + length(varying_bytes)
+    fields = len(before) + path_bytes + len(between) + varying_bytes
+    # the header of a frame without its stream, then the stream
+    start = frames.pack_header(fields << 8 | frames.HEADERS, frames.END_HEADERS, 0)[:-4]
+    form = Struct(f">{len(start)}sI{len(before)}s{path_bytes}s{len(between)}s{varying_bytes}sIBI")
+    return _Heads(form.pack, start, before, between)
+
+
 class RequestWriter:
     """Opens streams. ``open`` is the connection's table of open streams, stream id → tag, oldest first."""
 
@@ -55,41 +82,34 @@ class RequestWriter:
 
     def send(self, requests: Iterable[Request], room: int) -> int:
         """Open up to ``room`` streams, in order; returns for how many requests the limits sufficed."""
-        windows, encoder, out, opened = self.windows, self.encoder, self._out, self._open
+        windows, encoder, append, opened = self.windows, self.encoder, self._out.append, self._open
         easy = min(windows.initial, self._peer.max_frame_size)
-        blocks = encoder.blocks
-        pack = frames.pack_header
+        blocks, ends = encoder.blocks, frames.END_STREAM
         window = windows.connection
         stream_id = self.next_id
         taken = 0
+        # those of the request before are right for nearly every one
+        heads: _Heads | None = None
+        shared: bytes | None = None
+        path_bytes = varying_bytes = -1
         for tag, profile, path, varying, extra, body in islice(requests, room):
             size = len(body)
             if size > window and (size <= WAITING_BODY_MOST or window <= 0):
                 # it will fit when the peer returns its window
                 break
-            block = blocks.get(profile)
-            try:
-                path_length = _PATH_LENGTHS[len(path)]
-                length = _LENGTHS[len(varying)]
-            except IndexError:
-                block = None
             # a size update that is due needs no look: while it is, no block is cached
-            if block is None or extra or size > easy or size > window or not size:
+            block = blocks.get(profile)
+            if block is not shared or len(path) != path_bytes or len(varying) != varying_bytes:
+                shared, path_bytes, varying_bytes = block, len(path), len(varying)
+                heads = None if block is None else _heads(block, path_bytes, varying_bytes)
+            if heads is None or extra or size > easy or size > window or not size:
                 windows.connection = window
                 self._send_in_full(stream_id, profile, path, varying, extra, body)
                 window = windows.connection
             else:
-                total = len(path_length) + len(path) + len(block) + len(length) + len(varying)
-                out += (
-                    pack(total << 8 | frames.HEADERS, frames.END_HEADERS, stream_id),
-                    path_length,
-                    path,
-                    block,
-                    length,
-                    varying,
-                    pack(size << 8, frames.END_STREAM, stream_id),
-                    body,
-                )
+                pack, start, before, between = heads
+                append(pack(start, stream_id, before, path, between, varying, size << 8, ends, stream_id))
+                append(body)
                 window -= size
             opened[stream_id] = tag
             stream_id += 2

@@ -106,6 +106,7 @@ OF_CONNECTION = {
             "SETTINGS": settings(),
             "WINDOW_UPDATE": window_update(0, 1),
             "RST_STREAM": reset(3),
+            "RST_STREAM of a stream that is over": reset(1) + frame(CONTINUATION, END_HEADERS, 3),
             "GOAWAY": goaway(0),
             "an unknown frame": frame(0xEE, 0, 0),
         }.items()
