@@ -113,6 +113,8 @@ class Connection:
 
     def take_output(self) -> bytes:
         """The bytes to write now, in order; empty when there are none."""
+        if not self._out:
+            return b""
         output = b"".join(self._out)
         self._out.clear()
         return output

@@ -75,6 +75,9 @@ _NEXT: Final[dict[Phase, frozenset[Phase]]] = {
 }
 
 
+_USABLE: Final = (Phase.OPEN, Phase.PROBING)
+
+
 class Owner(Protocol):
     """Whom a link reports to."""
 
@@ -131,7 +134,7 @@ class Link(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether jobs may be given to it, now or when answers have made room."""
-        return self.phase in (Phase.PROBING, Phase.OPEN)
+        return self.phase in _USABLE
 
     def room(self) -> int:
         """How many jobs it takes now, windows permitting."""

@@ -1,6 +1,5 @@
 """From stored bytes to jobs, a run at a time, with those set apart that must not be sent. Pure."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby, repeat
 from typing import Final
@@ -35,7 +34,7 @@ class Decoded:
         self.strays: list[Held] = []
         self.unreadable: list[bytes] = []
         self.unlearned: list[bytes] = []
-        self.elements: Counter[bytes] = Counter()
+        self.elements: dict[bytes, int] = {}
 
     def __repr__(self) -> str:
         return f"<Decoded {len(self.held)} held, {len(self.unlearned)} of unknown campaigns>"
@@ -97,7 +96,7 @@ def _read_elements(
         decoded.unlearned += elements
         return
     environment = environment_of(run.flow)
-    decoded.elements[campaign_id] += len(elements)
+    decoded.elements[campaign_id] = decoded.elements.get(campaign_id, 0) + len(elements)
     entries = list(zip(expand(elements, campaign), repeat(run)))
     if campaign.environment != environment or environment not in _ENVIRONMENTS:
         decoded.strays += entries

@@ -4,8 +4,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -28,8 +27,6 @@ from shards.job import Job, encode_job
 from shards.measures import Sheet
 
 LOG: Final = logging.getLogger("clarion.fates")
-
-_run_of: Final = itemgetter(1)
 
 
 class Fates:
@@ -70,7 +67,10 @@ class Fates:
     def outcomes(self, pool: Pool, link: Link, accepted: list[Held], others: Outcomes) -> None:
         """One batch from one link."""
         self.tally["accepted"] += len(accepted)
-        runs: Counter[HeldRun] = Counter(map(_run_of, accepted))
+        # by hand: a Counter is made as slowly as sixty pushes are counted
+        runs: dict[HeldRun, int] = {}
+        for _, run in accepted:
+            runs[run] = runs.get(run, 0) + 1
         for run, jobs in runs.items():
             self._hand.finish(run, jobs)
         if accepted:
@@ -113,7 +113,7 @@ class Fates:
         resent = job.id in run.claim.resent or WHOLE in pool.pauses
         return judge(outcome, resent, "bury" if run.tenant in self.bury_in_doubt else "resend")
 
-    def _weigh(self, pool: Pool, runs: Counter[HeldRun], judged: Sequence[tuple[Held, Verdict]]) -> None:
+    def _weigh(self, pool: Pool, runs: Mapping[HeldRun, int], judged: Sequence[tuple[Held, Verdict]]) -> None:
         """Learn from the whole batch what its flows' tokens are worth, before any of them is reported dead."""
         answers: dict[str, list[int]] = {}
         for run, jobs in runs.items():
@@ -141,8 +141,9 @@ class Fates:
         if pool.pauses:
             for topic in pool.pauses.accepted({held[0].topic for held in accepted}, link.opened_s):
                 self.conditions.clear(pool.key, topic)
-        if WHOLE not in pool.pauses:
-            self.conditions.works(pool.key)
+            if WHOLE in pool.pauses:
+                return
+        self.conditions.works(pool.key)
 
     def _hold(self, pool: Pool, held: Held, verdict: Verdict) -> None:
         """The tenant has to put something right first: a pause, in which this job waits with the others."""
