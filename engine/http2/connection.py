@@ -174,12 +174,10 @@ class Connection:
     def _read_frames(self, data: bytes, accepted: list[Any], events: list[Event]) -> int:
         """Read the whole frames in ``data``; returns where the first incomplete one begins."""
         at, end = 0, len(data)
-        opened, answers, unsent = self.open, self._answers, self._writer.unsent
-        partial, decoder = answers.partial, answers.decoder
-        next_id = self._writer.next_id
+        opened, next_id = self.open, self._writer.next_id
         unpack = frames.unpack_header
-        # no frame but one that is read in full changes this
-        plain = decoder.self_contained and answers.block is None
+        # only a frame that is read in full changes this
+        plain = self._is_plain()
         while end - at >= frames.HEADER_BYTES:
             word, flags, stream_id = unpack(data, at)
             start = at + frames.HEADER_BYTES
@@ -197,8 +195,6 @@ class Connection:
                 and plain
                 and at_next > start
                 and data[start] == STATUS_200
-                and not (partial and stream_id in partial)
-                and not (unsent and stream_id in unsent)
             ):
                 accepted.append(opened.pop(stream_id))
             elif (
@@ -219,9 +215,19 @@ class Connection:
                 except StreamViolation as violation:
                     tag = self._end(violation.stream_id, violation.code)
                     events.append(StreamFault(tag, violation.code, violation.reason))
-                plain = decoder.self_contained and answers.block is None
+                plain = self._is_plain()
             at = at_next
         return at
+
+    def _is_plain(self) -> bool:
+        """Whether frames mean what they seem to: nothing is half read or half sent, nor left to tables."""
+        answers = self._answers
+        return (
+            answers.decoder.self_contained
+            and answers.block is None
+            and not answers.partial
+            and not self._writer.unsent
+        )
 
     def _read_frame(
         self, kind: int, flags: int, stream_id: int, payload: bytes, accepted: list[Any], events: list[Event]
