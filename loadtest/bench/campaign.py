@@ -2,13 +2,14 @@
 
 Each of the two has a Redis, an engine and a sink of its own, with the same tenants. They take turns, so that whatever
 else the machine does falls on both. The first drain of each warms up: links are open before any is measured. What a
-job takes of Redis' memory is read while all of a drain wait.
+job takes of Redis' memory is read while all of a drain wait. A campaign saves the more the larger its payload is, so
+several sizes are measured, one after another.
 """
 
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from cyclopts import Parameter
 
@@ -28,6 +29,9 @@ from loadtest.bench.store_cost import leave_alone
 from loadtest.bench.tenants_verdict import Drain
 from loadtest.sink.start import Sink, start_sink
 
+# of payloads that wait at once
+STOCK_BYTES_MOST: Final = 200_000_000
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ class CampaignOptions:
     """How much is drained."""
 
     jobs: int = 200_000
-    "Jobs of a drain."
+    "Jobs of a drain; fewer where their payloads would be more than 200 MB."
 
     rounds: int = 5
     "Drains of each kind."
@@ -52,17 +56,19 @@ class CampaignOptions:
     links: int = 1
     "Links per tenant and worker, at most."
 
-    payload_bytes: int = 256
-    "Size of each payload."
+    payload_bytes: tuple[int, ...] = (256, 1_024, 4_000)
+    "Sizes of payloads."
 
 
 class _Case:
     """One kind while it is measured."""
 
-    def __init__(self, stack: ExitStack, options: CampaignOptions, stored: Stored) -> None:
+    def __init__(
+        self, stack: ExitStack, options: CampaignOptions, payload_bytes: int, stored: Stored
+    ) -> None:
         place = stack.enter_context(lab())
         senders = settle_in(place, options.tenants, options.tenants, options.spread)
-        self._side = Side(place, senders, options.workers, options.links, options.payload_bytes, stored)
+        self._side = Side(place, senders, options.workers, options.links, payload_bytes, stored)
         leave_alone(self._side.redis)
         self._sink: Sink = stack.enter_context(start_sink(place.directory / "sink"))
         self._pids: Sequence[int] = stack.enter_context(
@@ -95,18 +101,30 @@ class _Case:
 
 
 def run(options: CampaignOptions) -> dict[str, Any]:
-    """Both kinds. ``failed`` names what missed the mark."""
+    """Both kinds of each size. ``failed`` names what missed the mark."""
+    sizes, failed = [], []
+    for payload_bytes in options.payload_bytes:
+        size, wrong = _compare(options, payload_bytes)
+        sizes.append(size)
+        failed += [f"with {payload_bytes} bytes, {words}" for words in wrong]
+    return {"sizes": sizes, "options": asdict(options), "failed": failed}
+
+
+def _compare(options: CampaignOptions, payload_bytes: int) -> tuple[dict[str, Any], list[str]]:
+    """Both kinds with payloads of one size, and what missed the mark."""
+    jobs = min(options.jobs, STOCK_BYTES_MOST // payload_bytes)
     with ExitStack() as stack:
-        cases = [_Case(stack, options, stored) for stored in (batches, campaign_batches)]
+        cases = [_Case(stack, options, payload_bytes, stored) for stored in (batches, campaign_batches)]
         for _ in range(options.rounds):
             for case in cases:
-                case.drain(options.jobs)
+                case.drain(jobs)
         single, campaign = (case.kind() for case in cases)
-        return {
+        size = {
+            "payload_bytes": payload_bytes,
+            "jobs": jobs,
             "single": verdict.told(single),
             "campaign": verdict.told(campaign),
             **verdict.compared(single, campaign),
             "sink": cases[0].sink,
-            "options": asdict(options),
-            "failed": verdict.failures(single, campaign),
         }
+        return size, verdict.failures(single, campaign)

@@ -229,6 +229,25 @@ def _matrix(results: Results) -> str:
     return _table(("workers × links", "pushes/s", "ms at APNs", "engine's CPU", "engine µs"), rows)
 
 
+def _campaign(results: Results) -> str:
+    rows = []
+    for size in results["campaign"]["sizes"]:
+        kinds = (size["single"], size["campaign"])
+        rows.append(
+            (
+                f"{_many(size['payload_bytes'])} bytes",
+                *(_many(kind["pushes_per_s"]) for kind in kinds),
+                f"{size['rate_times']:.2f}",
+                *(f"{kind['engine_us_per_push']:.1f}" for kind in kinds),
+                *(f"{kind['redis_us_per_push']:.1f}" for kind in kinds),
+                f"{size['memory_times']:.2f}",
+            )
+        )
+    both = ("engine µs, one by one", "in campaigns", "Redis µs, one by one", "in campaigns")
+    head = ("payload", "pushes/s one by one", "in campaigns", "times", *both, "times the memory")
+    return _table(head, rows)
+
+
 def _peers(results: Results) -> str:
     rows = []
     for name, peer in results["peers"]["peers"].items():
@@ -275,6 +294,7 @@ TABLES: Final[Mapping[str, Callable[[Results], str]]] = {
     "backlogs": _growth("jobs waiting", "backlogs"),
     "tenants": _growth("tenants", "tenants"),
     "matrix": _matrix,
+    "campaign": _campaign,
     "peers": _peers,
     "tuning": _tuning,
 }
