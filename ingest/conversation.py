@@ -60,7 +60,7 @@ class Conversation(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         manager = self._manager
-        self.surplus = isinstance(manager, Conversations) and manager.is_surplus(self)
+        self.surplus = isinstance(manager, Conversations) and manager.came(self)
         if self.surplus:
             # one that only sits there would keep probes out
             asyncio.get_running_loop().call_later(LINGER_S, self._retire_surplus)
@@ -129,8 +129,8 @@ class Conversations(web.Server):
             read_bufsize=READ_AHEAD_BYTES,
         )
 
-    def is_surplus(self, conversation: Conversation) -> bool:
-        """Whether this new connection is one too many; closes it if it is not even to be told."""
+    def came(self, conversation: Conversation) -> bool:
+        """A new connection. Returns whether it is one too many; one that is not even to be told is closed."""
         most = _places()
         # aiohttp's own property makes a list
         number = len(self._connections)

@@ -11,7 +11,7 @@ SPARED_SHARE: Final = 1 / 4
 
 
 class Places(NamedTuple):
-    """Connections: so many at most are served, and so many at most, with those, are answered; others are closed."""
+    """Connections: so many at most are served, and so many, with those, have an answer; others are closed."""
 
     served: float
     answered: float

@@ -7,6 +7,7 @@ machine has others, and whoever has measured them gives them. Processes are plan
 import math
 from typing import Final, NamedTuple
 
+from ingest.crowd import SPARED_MOST
 from shards.options import OptionError
 
 BUSY: Final = 2 / 3
@@ -22,8 +23,6 @@ JOB_TIMES: Final = 1.25
 FILE_TIMES: Final = 3.0
 # of a worker, for Redis, logs and dials
 SPARE_DESCRIPTORS: Final = 64
-# what an ingest process keeps for Redis and for telling callers that there are too many
-SPARED_BY_INGEST: Final = 256
 
 
 class Costs(NamedTuple):
@@ -82,7 +81,7 @@ def size(need: Need, costs: Costs = Costs()) -> Size:  # noqa: B008
         ingest_processes=ingest,
         links=links,
         worker_descriptors=links * need.credentials + SPARE_DESCRIPTORS,
-        ingest_descriptors=math.ceil(need.callers / ingest) + SPARED_BY_INGEST,
+        ingest_descriptors=math.ceil(need.callers / ingest) + SPARED_MOST,
         redis_mib=math.ceil(need.backlog * job_bytes / 2**20),
         file_bytes_per_s=round(FILE_TIMES * need.per_s * job_bytes),
         cpus=need.per_s * (costs.engine + costs.redis + ingest_us) / 1e6,

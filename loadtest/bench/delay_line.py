@@ -25,6 +25,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from loadtest.programs import environment, program
+
 HERE: Final = "10.9.0.1"
 THERE: Final = "10.9.0.2"
 _DEVICE: Final = "clarion-delay"
@@ -46,10 +48,10 @@ class DelayLine:
 
     def __init__(self, rtt_ms: float, loss: float = 0.0, seed: int = 1) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtest.bench.delay_line", json.dumps([rtt_ms, loss, seed])],
+            program("loadtest.bench.delay_line", json.dumps([rtt_ms, loss, seed])),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+            env=environment(),
         )
         assert self._process.stdout is not None
         if not self._process.stdout.readline():
@@ -99,7 +101,7 @@ def _carry(device: int, delay_s: float, loss: float, chance: Random) -> None:
         if device in readable:
             for packet in _arrived(device):
                 if chance.random() >= loss:
-                    held.append((now_s + delay_s, exchanged(packet)))
+                    held.append((time.monotonic() + delay_s, exchanged(packet)))
 
 
 def _arrived(device: int) -> list[bytes]:

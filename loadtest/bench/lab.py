@@ -173,6 +173,16 @@ def wait_until(true: Callable[[], Any], what: str, within_s: float = 60.0, every
         time.sleep(every_s)
 
 
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Nothing of this process runs within the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def workers_of(supervisor: subprocess.Popen[bytes], number: int) -> Sequence[int]:
     """The pids of a supervisor's children, once there are so many."""
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest.bench.delay_line import DelayLine
+from loadtest.programs import environment, program
 
-_TOP: Final = Path(__file__).resolve().parents[2]
 _WITHIN_S: Final = 90.0
 
 
@@ -31,7 +31,7 @@ def refusal() -> str:
     try:
         done = subprocess.run(
             _command("loadtest.bench.namespace", "try", {}, {}),
-            env=_environment(),
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=_WITHIN_S,
@@ -55,7 +55,7 @@ def measured_inside(module: str, measure: str, sysctls: Mapping[str, str], **giv
         raise Refused(why)
     process = subprocess.Popen(
         _command(module, measure, sysctls, given),
-        env=_environment(),
+        env=environment(),
         stdout=subprocess.PIPE,
         text=True,
         # one group with all that it starts, so that none is left when it takes too long
@@ -63,9 +63,11 @@ def measured_inside(module: str, measure: str, sysctls: Mapping[str, str], **giv
     )
     try:
         said, _ = process.communicate(timeout=_WITHIN_S)
-    except BaseException:
+    except BaseException as error:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise Refused(f"it took more than {_WITHIN_S:.0f} s") from error
         raise
     if process.returncode:
         raise RuntimeError(f"{measure} of {module} ended with code {process.returncode}")
@@ -90,8 +92,14 @@ def serve(measures: Mapping[str, Callable[..., Sequence[float]]]) -> None:
 
 
 def _furnish(sysctls: Mapping[str, str]) -> None:
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    try:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    except OSError as error:
+        sys.exit(f"ip(8) can't be run: {error.strerror}")
     for name, value in sysctls.items():
+        if not name.startswith("net."):
+            # the others are the whole host's, wherever they are written
+            raise ValueError(f"{name} is no setting of a network namespace")
         try:
             Path("/proc/sys", *name.split(".")).write_text(value)
         except OSError as error:
@@ -101,11 +109,7 @@ def _furnish(sysctls: Mapping[str, str]) -> None:
 def _command(module: str, measure: str, sysctls: Mapping[str, str], given: Mapping[str, Any]) -> list[str]:
     rights = [] if os.geteuid() == 0 else ["--map-root-user"]
     task = json.dumps([measure, sysctls, given])
-    return ["unshare", "--net", *rights, sys.executable, "-m", module, task]
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(_TOP)}
+    return ["unshare", "--net", *rights, *program(module, task)]
 
 
 def _try() -> Sequence[float]:

@@ -5,10 +5,8 @@ run in a network namespace of its own (``namespace``).
 """
 
 import asyncio
-import os
 import re
 import resource
-import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +17,7 @@ import orjson
 import uvloop
 
 from loadtest.bench.delay_line import HERE, THERE, DelayLine
-from loadtest.bench.lab import Lab, device_token, free_port, lab, wait_until
+from loadtest.bench.lab import Lab, device_token, free_port, lab, stopped, wait_until
 from loadtest.bench.namespace import Refused, serve
 
 _LISTENS: Final = re.compile(r" (\d+) INFO clarion\.ingest: listening on")
@@ -117,12 +115,9 @@ async def _upload(api: Api, pushes: int) -> float:
 
 async def _calls(address: str, api: Api, callers: int, pause_s: float = 0.0) -> list[float | None]:
     """Seconds of each until its answer, None for those that have none in time."""
-    if pause_s:
-        os.kill(api.pid, signal.SIGSTOP)
-    calls = [asyncio.create_task(_call(address, api)) for _ in range(callers)]
-    if pause_s:
+    with stopped(api.pid) if pause_s else nullcontext():
+        calls = [asyncio.create_task(_call(address, api)) for _ in range(callers)]
         await asyncio.sleep(pause_s)
-        os.kill(api.pid, signal.SIGCONT)
     found = await asyncio.gather(*calls)
     for _, writer in found:
         if writer is not None:
@@ -146,7 +141,9 @@ async def _call(address: str, api: Api) -> tuple[float | None, asyncio.StreamWri
 def _have_descriptors(number: int) -> None:
     """For this process and what it starts. Raises Refused when the host does not allow as many."""
     wanted = number + SPARE_DESCRIPTORS
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if now == resource.RLIM_INFINITY or now >= wanted:
+        return
     if most != resource.RLIM_INFINITY and most < wanted:
         raise Refused(f"it takes {wanted} descriptors, and this process may have {most} (ulimit -Hn)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

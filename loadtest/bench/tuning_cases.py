@@ -137,7 +137,7 @@ CASES: Final[Sequence[Case]] = (
         Kind.LIMIT,
         "nofile",
         "1024",
-        [Figure(f"callers of {CROWD:,} at once that an ingest process answers", "callers", "more")],
+        [Figure(f"callers of {CROWD:,} at once that an ingest process serves", "callers", "more")],
         _nofile,
     ),
     _OF_SYSCTLS(

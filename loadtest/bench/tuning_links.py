@@ -6,6 +6,7 @@ its default.
 """
 
 import asyncio
+import errno
 import os
 import socket
 import tempfile
@@ -181,7 +182,9 @@ def opened(links: int) -> Sequence[float]:
         for _ in range(links):
             try:
                 found.append(await source.link(sink.host, sink))
-            except OSError:
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
                 break
         await source.end(found)
         return [len(found)]

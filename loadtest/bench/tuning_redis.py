@@ -8,8 +8,8 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +17,7 @@ from redis import Redis
 
 from loadtest.bench.backlog import Standing, depths, enqueue
 from loadtest.bench.cpu import children
-from loadtest.bench.lab import LAB_SPREAD, Lab, lab, wait_until
+from loadtest.bench.lab import LAB_SPREAD, Lab, lab, stopped, wait_until
 from loadtest.bench.namespace import Refused
 from loadtest.bench.population import in_turn, one_for_each_shard, settle_in
 from loadtest.bench.side import Side
@@ -79,22 +79,12 @@ def copied_in_rewrite(jobs: int, more: int, huge_pages: bool) -> int:
             if huge_pages:
                 _look_for_huge_pages(place)
             redis.bgrewriteaof()
-            with _fork_held(place.redis_pid):
+            wait_until(lambda: children(place.redis_pid), "a fork of Redis")
+            [forked] = children(place.redis_pid)
+            with stopped(forked):
                 _store(place, more)
             _wait_for_forks(redis)
             return int(redis.info("persistence")["aof_last_cow_size"])
-
-
-@contextmanager
-def _fork_held(redis_pid: int) -> Iterator[None]:
-    """Stop what Redis has forked, for the length of the block."""
-    wait_until(lambda: children(redis_pid), "a fork of Redis")
-    [forked] = children(redis_pid)
-    os.kill(forked, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(forked, signal.SIGCONT)
 
 
 class Admitted(NamedTuple):

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 import mmap
-import os
 import signal
 import struct
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from loadtest.programs import environment, program
 from loadtest.simulator.authority import ensure_authority
 from loadtest.sink.protocol import SinkProtocol, Windows
 
@@ -107,12 +107,10 @@ class PythonSink:
         for file in files:
             file.unlink(missing_ok=True)
         self._count, self._connections = map(Count, files)
-        command = [sys.executable, "-m", "loadtest.sink", "--port", str(port), "--streams", str(streams)]
+        command = program("loadtest.sink", "--port", str(port), "--streams", str(streams))
         command += ["--tls-dir", str(directory / "tls"), "--count-file", str(files[0])]
         command += ["--host", host, "--connections-file", str(files[1]), "--windows", windows.value]
-        # The caller may stand anywhere; the package is found where this file was.
-        place = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=place)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment())
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:

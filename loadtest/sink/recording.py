@@ -5,7 +5,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any, Final
 
 import uvloop
 
+from loadtest.programs import environment, program
 from loadtest.simulator.authority import ensure_authority
 from loadtest.sink.python import BACKLOG, SHUTDOWN_TIMEOUT_S, STREAMS, Count
 from loadtest.sink.recorder import Faults, Recorder, RecordingProtocol
@@ -30,10 +30,8 @@ class RecordingSink:
         self.summary: dict[str, int] = {}
         self._count = Count(directory / "pushes")
         settings = json.dumps([str(directory), streams, *faults])
-        # the caller may stand anywhere; the package is found where this file was
-        place = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtest.sink.recording", settings], stdout=subprocess.PIPE, env=place
+            program("loadtest.sink.recording", settings), stdout=subprocess.PIPE, env=environment()
         )
         said = self._said()
         self.port: int = said["port"]

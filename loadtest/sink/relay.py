@@ -16,16 +16,16 @@ many connections there are, how many it has accepted since it began, and how man
 
 import asyncio
 import json
-import os
 import socket
 import struct
 import subprocess
 import sys
 from collections import deque
-from pathlib import Path
 from typing import Final, cast
 
 import uvloop
+
+from loadtest.programs import environment, program
 
 _RESET: Final = struct.pack("ii", 1, 0)
 BACKLOG: Final = 1024
@@ -35,13 +35,11 @@ class Relay:
     """A running relay to a port of this machine. Use it as a context manager."""
 
     def __init__(self, target_port: int, rtt_ms: float) -> None:
-        place = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-        settings = json.dumps([target_port, rtt_ms])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtest.sink.relay", settings],
+            program("loadtest.sink.relay", json.dumps([target_port, rtt_ms])),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=place,
+            env=environment(),
         )
         self.port: int = self._said()["port"]
 

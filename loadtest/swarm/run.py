@@ -24,6 +24,7 @@ from loadtest.bench.judgement import Judgement, judge
 from loadtest.bench.lab import LAB_SPREAD, Lab, free_port, lab
 from loadtest.bench.steady import exchanges
 from loadtest.bench.whereabouts import Whereabouts
+from loadtest.programs import TOP, environment, program
 from loadtest.sink import access_log, recorder
 from loadtest.sink.nginx import NginxSink, find_nginx
 from loadtest.sink.recorder import Piece
@@ -41,7 +42,6 @@ STILL_S: Final = 15.0
 QUIET_S: Final = 2.0
 # for answers that are on their way, and the report
 LOCUST_STOP_S: Final = 40.0
-TOP: Final = Path(__file__).resolve().parents[2]
 
 Kind = Literal["all", "single", "batch", "mixed"]
 CLASSES: Final[Mapping[Kind, Sequence[str]]] = {
@@ -167,13 +167,12 @@ def _swarm(
     keys.write_text("".join(f"{place.api_keys[team.tenant]} {team.topic}\n" for team in place.teams))
     _push_log(place).touch()
     words = [*_words(options, place, gateway.port), *locust_options, *CLASSES[options.kind]]
-    path = os.pathsep.join(filter(None, (str(TOP), os.environ.get("PYTHONPATH"))))
     locust = subprocess.Popen(
-        [sys.executable, "-m", "locust", *words],
+        program("locust", *words),
         stdin=subprocess.DEVNULL,
         # the summary alone is on stdout
         stdout=sys.stderr,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
     )
 
     def pids() -> dict[str, Sequence[int]]:

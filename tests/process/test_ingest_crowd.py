@@ -31,6 +31,17 @@ def asked(connection: socket.socket, what: bytes) -> tuple[int, bool]:
     return answer.status, answer.headers.get("connection") == "close"
 
 
+def await_descriptors(pid: int, number: int) -> None:
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while (now := descriptors_of(pid)) != number:
+        assert time.monotonic() < deadline_s, now
+        time.sleep(0.01)
+
+
+def descriptors_of(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
 def test_who_is_one_too_many_is_told_and_the_process_keeps_redis(redis_server: RedisServer) -> None:
     key = create_tenant(redis_server.url)
     push, look = push_request(key, GOOD), request("GET", "/livez")
@@ -38,10 +49,12 @@ def test_who_is_one_too_many_is_told_and_the_process_keeps_redis(redis_server: R
     ingest = IngestProcess(redis_server.url)
     try:
         ingest.await_ready()
-        resource.prlimit(ingest.process.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+        pid = ingest.process.pid
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
         with ExitStack() as stack:
             seated = [stack.enter_context(ingest.connect()) for _ in range(int(most.served))]
             assert {asked(each, look) for each in seated} == {(200, False)}
+            full = descriptors_of(pid)
             # a push is not taken, and a probe is answered
             with ingest.connect() as surplus:
                 surplus.sendall(push)
@@ -54,6 +67,14 @@ def test_who_is_one_too_many_is_told_and_the_process_keeps_redis(redis_server: R
                 assert answer.headers["connection"] == "close" and surplus.recv(1) == b""
             with ingest.connect() as surplus:
                 assert asked(surplus, look) == (200, True)
+            # one for whom there is room by the time it asks is served, and stays
+            await_descriptors(pid, full)
+            late = stack.enter_context(ingest.connect())
+            await_descriptors(pid, full + 1)
+            seated.pop().close()
+            await_descriptors(pid, full)
+            assert asked(late, push) == (202, False)
+            seated.append(late)
             # who only sits there is closed once too many do; the places of those two may not be free yet
             room = int(most.answered - most.served)
             idle = [stack.enter_context(ingest.connect()) for _ in range(room + 5)]
@@ -74,7 +95,7 @@ def test_who_is_one_too_many_is_told_and_the_process_keeps_redis(redis_server: R
             assert {read_response(each).status for each in seated} <= {202, 503}
             assert {asked(each, push) for each in seated} == {(202, False)}
             # what they were asked for took few connections to Redis, and not one for each
-            assert len(os.listdir(f"/proc/{ingest.process.pid}/fd")) < DESCRIPTORS - 10
+            assert descriptors_of(pid) < DESCRIPTORS - 10
         ingest.await_ready()
         assert ingest.push(key, GOOD).status == 202
     finally:
