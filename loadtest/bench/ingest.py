@@ -32,6 +32,7 @@ import uvloop
 
 from ingest.options import IngestOptions
 from ingest.serve import serve
+from loadtest.bench.lab import api_request
 from shards.api_key import new_api_key
 from shards.credential import Credential
 from shards.keys import shard_keys
@@ -161,12 +162,7 @@ def _notification(number: int) -> dict[str, object]:
 
 
 def _request(path: str, key: str, body: object) -> bytes:
-    text = json.dumps(body, separators=(",", ":")).encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
-    )
-    return head.encode() + text
+    return api_request(path, key, json.dumps(body, separators=(",", ":")).encode())
 
 
 def _batches(key: str) -> Load:

@@ -164,6 +164,15 @@ def lab(
         yield Lab(directory, server)
 
 
+def api_request(path: str, api_key: str, body: bytes) -> bytes:
+    """A tenant's POST, as it goes over the wire."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {api_key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
 def wait_until(true: Callable[[], Any], what: str, within_s: float = 60.0, every_s: float = 0.02) -> None:
     """Raises TimeoutError naming ``what``."""
     deadline_s = time.monotonic() + within_s

@@ -25,7 +25,7 @@ from typing import Final, Literal, cast
 import msgspec
 import uvloop
 
-from loadtest.bench.lab import device_token, payload
+from loadtest.bench.lab import api_request, device_token, payload
 
 ID_BYTES: Final = 36
 ANSWER_S: Final = 20.0
@@ -280,11 +280,7 @@ def _request(sender: Sender, batch: int, payload_bytes: int) -> bytes:
         for _ in range(batch)
     )
     path, content = ("/v1/push", items) if batch == 1 else ("/v1/push/batch", b"[%b]" % items)
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {sender.api_key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-    )
-    return head.encode() + content
+    return api_request(path, sender.api_key, content)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import orjson
 import uvloop
 
 from loadtest.bench.delay_line import HERE, THERE, DelayLine
-from loadtest.bench.lab import Lab, device_token, free_port, lab, stopped, wait_until
+from loadtest.bench.lab import Lab, api_request, device_token, free_port, lab, stopped, wait_until
 from loadtest.bench.namespace import Refused, serve
 
 _LISTENS: Final = re.compile(r" (\d+) INFO clarion\.ingest: listening on")
@@ -59,10 +59,7 @@ class Api(NamedTuple):
 
     def request(self, pushes: int = 1) -> bytes:
         """All of it, as it goes over the wire."""
-        body = self.body(pushes)
-        headers = {"Host": "bench", "Content-Length": len(body), **self.headers}
-        head = [f"POST {path(pushes)} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-        return "\r\n".join([*head, "", ""]).encode() + body
+        return api_request(path(pushes), self.api_key, self.body(pushes))
 
 
 def path(pushes: int) -> str:
