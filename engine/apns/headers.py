@@ -52,11 +52,12 @@ Row = tuple[Held, Profile, bytes, bytes, tuple[Field, ...], bytes]
 def requests(held: Iterable[Held], book: ProfileBook) -> Iterator[Row]:
     """A request for each job, made as it is asked for."""
     known = book.profiles.get
-    # most have what the one before them has
-    topic, push_type, priority = "", "", -1
+    # most have that of the one before them
+    profile: Profile | None = None
+    topic, push_type, priority = "", "", 0
     for entry in held:
         job = entry[0]
-        if job.topic != topic or job.push_type != push_type or job.priority != priority:
+        if profile is None or job.topic != topic or job.push_type != push_type or job.priority != priority:
             topic, push_type, priority = key = job.topic, job.push_type, job.priority
             profile = known(key) or book.add(*key)
         extra = () if job.expiration < 0 and not job.collapse_id else _extra(job)

@@ -174,10 +174,11 @@ class Connection:
     def _read_frames(self, data: bytes, accepted: list[Any], events: list[Event]) -> int:
         """Read the whole frames in ``data``; returns where the first incomplete one begins."""
         at, end = 0, len(data)
-        opened, next_id = self.open, self._writer.next_id
+        opened, answers, unsent = self.open, self._answers, self._writer.unsent
+        partial, decoder, next_id = answers.partial, answers.decoder, self._writer.next_id
         unpack = frames.unpack_header
         # only a frame that is read in full changes this
-        plain = self._is_plain()
+        plain = decoder.self_contained and answers.block is None
         while end - at >= frames.HEADER_BYTES:
             word, flags, stream_id = unpack(data, at)
             start = at + frames.HEADER_BYTES
@@ -195,6 +196,8 @@ class Connection:
                 and plain
                 and at_next > start
                 and data[start] == STATUS_200
+                and not (partial and stream_id in partial)
+                and not (unsent and stream_id in unsent)
             ):
                 accepted.append(opened.pop(stream_id))
             elif (
@@ -215,19 +218,9 @@ class Connection:
                 except StreamViolation as violation:
                     tag = self._end(violation.stream_id, violation.code)
                     events.append(StreamFault(tag, violation.code, violation.reason))
-                plain = self._is_plain()
+                plain = decoder.self_contained and answers.block is None
             at = at_next
         return at
-
-    def _is_plain(self) -> bool:
-        """Whether frames mean what they seem to: nothing is half read or half sent, nor left to tables."""
-        answers = self._answers
-        return (
-            answers.decoder.self_contained
-            and answers.block is None
-            and not answers.partial
-            and not self._writer.unsent
-        )
 
     def _read_frame(
         self, kind: int, flags: int, stream_id: int, payload: bytes, accepted: list[Any], events: list[Event]

@@ -9,7 +9,6 @@ any order (RFC 9113, 8.3).
 """
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from itertools import islice
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -23,6 +22,8 @@ from engine.http2.windows import INITIAL_WINDOW, SendWindows
 _PATH: Final = b"\x04"
 # bytes of a path or a varying value, so that a block that is cached still fits into the smallest frame with both
 _SHORT: Final = 511
+# kept for one connection: a tenant has few topics, and its tokens and ids are of few lengths
+_HEADS_MOST: Final = 256
 # A larger body goes out in pieces rather than wait until the whole of it fits: the peer may not return the connection's
 # window before three quarters of it are used, and then a body that waits for more than a quarter waits for ever.
 WAITING_BODY_MOST: Final = INITIAL_WINDOW // 4
@@ -55,8 +56,7 @@ class _Heads(NamedTuple):
     between: bytes
 
 
-@lru_cache(1024)
-def _heads(block: bytes, path_bytes: int, varying_bytes: int) -> _Heads | None:
+def _heads_of(block: bytes, path_bytes: int, varying_bytes: int) -> _Heads | None:
     """For a block as the encoder caches it and lengths of path and varying value; None for long ones."""
     if path_bytes > _SHORT or varying_bytes > _SHORT:
         return None
@@ -76,6 +76,8 @@ class RequestWriter:
         self.windows = SendWindows()
         self.next_id = 1
         self.unsent: dict[int, memoryview] = {}
+        # of one connection, since a block may hold the provider token
+        self._heads: dict[tuple[bytes, int, int], _Heads | None] = {}
         self._open = open_streams
         self._peer = peer
         self._out = out
@@ -101,7 +103,7 @@ class RequestWriter:
             block = blocks.get(profile)
             if block is not shared or len(path) != path_bytes or len(varying) != varying_bytes:
                 shared, path_bytes, varying_bytes = block, len(path), len(varying)
-                heads = None if block is None else _heads(block, path_bytes, varying_bytes)
+                heads = None if block is None else self._heads_for(block, path_bytes, varying_bytes)
             if heads is None or extra or size > easy or size > window or not size:
                 windows.connection = window
                 self._send_in_full(stream_id, profile, path, varying, extra, body)
@@ -117,6 +119,14 @@ class RequestWriter:
         windows.connection = window
         self.next_id = stream_id
         return taken
+
+    def _heads_for(self, block: bytes, path_bytes: int, varying_bytes: int) -> _Heads | None:
+        key = (block, path_bytes, varying_bytes)
+        if key not in self._heads:
+            if len(self._heads) >= _HEADS_MOST:
+                self._heads.clear()
+            self._heads[key] = _heads_of(*key)
+        return self._heads[key]
 
     def _send_in_full(
         self,

@@ -54,7 +54,7 @@ TRIP_S: Final = Measure(
 ACCEPTED_S: Final = Measure(
     Kind.HISTOGRAM,
     "clarion_acceptance_seconds",
-    "From the API to the acceptance by APNs; of a batch of answers, some stand for all.",
+    "From the API to the acceptance by APNs; of a batch of answers, one stands for all.",
     bounds=SECONDS,
 )
 IN_HAND: Final = Measure(Kind.GAUGE, "clarion_in_hand", "Pushes claimed and without a fate.")

@@ -248,6 +248,11 @@ def _campaign(results: Results) -> str:
     return _table(head, rows)
 
 
+def _stages(results: Results) -> str:
+    rows = [(stage, f"{percent:.0f} %") for stage, percent in results["drain"]["stages"].items()]
+    return _table(("stage", "of a worker's CPU"), rows)
+
+
 def _peers(results: Results) -> str:
     rows = []
     for name, peer in results["peers"]["peers"].items():
@@ -295,6 +300,7 @@ TABLES: Final[Mapping[str, Callable[[Results], str]]] = {
     "tenants": _growth("tenants", "tenants"),
     "matrix": _matrix,
     "campaign": _campaign,
+    "stages": _stages,
     "peers": _peers,
     "tuning": _tuning,
 }

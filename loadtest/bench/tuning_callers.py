@@ -68,8 +68,8 @@ def path(pushes: int) -> str:
 
 
 def crowd(callers: int, descriptors: int) -> Sequence[float]:
-    """How many of so many callers, who all come at once and keep their connections, get an answer from an ingest
-    process with so many descriptors."""
+    """How many of so many callers, who all come at once and keep their connections, an ingest process with so many
+    descriptors serves."""
     _have_descriptors(max(callers, descriptors))
     with _api(LOOPBACK) as api:
         resource.prlimit(api.pid, resource.RLIMIT_NOFILE, (descriptors, descriptors))

@@ -47,6 +47,18 @@ def test_a_plain_push_has_these_headers_and_no_others() -> None:
 
 
 @pytest.mark.parametrize(
+    "other", [{"topic": "com.example.other"}, {"push_type": "background"}, {"priority": 5}, {"topic": ""}]
+)
+def test_each_of_a_batch_has_its_own_profile_and_those_alike_share_one(other: dict[str, Any]) -> None:
+    book = ProfileBook(b"localhost:2197", BADGE)
+    batch = [job(**fields) for fields in (other, {}, other, other, {})]
+    made = [Request(*each) for each in requests([(each, "run") for each in batch], book)]
+    first, second = made[0].profile, made[1].profile
+    assert [each.profile for each in made] == [first, second, first, first, second]
+    assert [headers_of(each) for each in made] == [headers_of(request_of(each)) for each in batch]
+
+
+@pytest.mark.parametrize(
     ("fields", "header", "value"),
     [
         ({}, b"apns-priority", None),
