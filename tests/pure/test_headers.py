@@ -47,7 +47,13 @@ def test_a_plain_push_has_these_headers_and_no_others() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"topic": "com.example.other"}, {"push_type": "background"}, {"priority": 5}, {"topic": ""}]
+    "other",
+    [
+        {"topic": "com.example.other"},
+        {"push_type": "background"},
+        {"priority": 5},
+        {"topic": "", "push_type": ""},
+    ],
 )
 def test_each_of_a_batch_has_its_own_profile_and_those_alike_share_one(other: dict[str, Any]) -> None:
     book = ProfileBook(b"localhost:2197", BADGE)
