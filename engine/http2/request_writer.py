@@ -104,12 +104,13 @@ class RequestWriter:
             if block is not shared or len(path) != path_bytes or len(varying) != varying_bytes:
                 shared, path_bytes, varying_bytes = block, len(path), len(varying)
                 heads = None if block is None else self._heads_for(block, path_bytes, varying_bytes)
+                if heads is not None:
+                    pack, start, before, between = heads
             if heads is None or extra or size > easy or size > window or not size:
                 windows.connection = window
                 self._send_in_full(stream_id, profile, path, varying, extra, body)
                 window = windows.connection
             else:
-                pack, start, before, between = heads
                 append(pack(start, stream_id, before, path, between, varying, size << 8, ends, stream_id))
                 append(body)
                 window -= size

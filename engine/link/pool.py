@@ -226,9 +226,7 @@ class Pool:
     def outcomes(self, link: Link, accepted: list[Held], others: Outcomes) -> None:
         if accepted and self._failures and self._clock() - link.opened_s >= self._options.steady_s:
             self._failures = 0
-        failed = 0
-        for _, outcome in others:
-            failed += isinstance(outcome, Refused) and outcome.status >= 500
+        failed = sum(isinstance(outcome, Refused) and outcome.status >= 500 for _, outcome in others)
         self._failing.count(len(accepted) + len(others), failed)
         self._receiver.outcomes(self, link, accepted, others)
         self.pump()
