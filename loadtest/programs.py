@@ -9,7 +9,7 @@ TOP: Final = Path(__file__).resolve().parents[1]
 
 
 def program(module: str, *words: str) -> list[str]:
-    """The command that runs a module, with the Python that runs this; for ``environment``."""
+    """The command that runs a module with the Python that runs this."""
     return [sys.executable, "-m", module, *words]
 
 

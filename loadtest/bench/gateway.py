@@ -8,7 +8,6 @@ load ──HTTP──▶ clarion run (ingest, workers) ──TLS──▶ relay 
 import contextlib
 import re
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from loadtest.bench.cpu import children
 from loadtest.bench.judgement import failures, judge
 from loadtest.bench.lab import Lab, free_port, lab, wait_until
 from loadtest.bench.steady import ID_BYTES, Exchange, Load, Sender, exchanges
+from loadtest.programs import program
 from loadtest.sink.recorder import Faults as SinkFaults
 from loadtest.sink.recorder import pieces
 from loadtest.sink.recording import RecordingSink
@@ -220,7 +220,7 @@ class Setting(NamedTuple):
 def push(load: Load) -> "subprocess.Popen[bytes]":
     """Begin to push as planned; the process ends when every batch has its fate."""
     plan = msgspec.json.encode(load).decode()
-    return subprocess.Popen([sys.executable, "-m", "loadtest.bench.steady", plan], stdin=subprocess.DEVNULL)
+    return subprocess.Popen(program("loadtest.bench.steady", plan), stdin=subprocess.DEVNULL)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from loadtest.bench.cpu import children
+from loadtest.programs import program
 from loadtest.teams import MadeUpTeam, make_team, tenant_of
 from shards.api_key import new_api_key
 from shards.private_redis.server import PrivateServer, prepare
@@ -115,7 +116,7 @@ class Lab:
             given += ["--metrics-bind", "127.0.0.1:0"]
         with (self.directory / f"{command}.log").open("ab") as sink:
             return subprocess.Popen(
-                [sys.executable, "-m", "engine", command, *given],
+                program("engine", command, *given),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,

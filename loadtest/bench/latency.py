@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from cyclopts import Parameter
 from loadtest.bench.cpu import cpu_s
 from loadtest.bench.lab import Lab, free_port, lab, wait_until, workers_of
 from loadtest.demo.verdict import judge
+from loadtest.programs import program
 from loadtest.teams import MadeUpTeam
 
 WARM_UP_S = 2.0
@@ -41,10 +41,10 @@ class RunningSimulator(NamedTuple):
 def simulator(place: Lab, rtt_ms: float = 0.0) -> Iterator[RunningSimulator]:
     """The simulator as a process of its own."""
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "engine", "simulate", "--port", "0", "--control-port", "0"),
+        program(
+            *("engine", "simulate", "--port", "0", "--control-port", "0"),
             *("--data-dir", str(place.directory / "simulator"), "--rtt-ms", str(rtt_ms)),
-        ],
+        ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     )

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from loadtest.peers.task import Task, new_push
+from loadtest.programs import TOP, program
 
-SOURCES: Final = Path(__file__).resolve().parents[1] / "peers"
+SOURCES: Final = TOP / "loadtest" / "peers"
 MAKE_MOST_S: Final = 300.0
 EXTRA: Final = ".venv/bin/python -m pip install -e '.[peers]'"
 # of h2load, which can't make device tokens up
@@ -85,7 +86,7 @@ def make_python(module: str, package: str) -> Callable[[Path], Program]:
             raise Absent(f"{package}: {EXTRA}") from None
         return Program(
             f"{package} {said}, python {sys.version.split()[0]}",
-            lambda _, file: [sys.executable, "-m", f"loadtest.peers.{module}", str(file)],
+            lambda _, file: program(f"loadtest.peers.{module}", str(file)),
         )
 
     return make

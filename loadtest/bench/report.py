@@ -8,8 +8,8 @@ from typing import Final
 import orjson
 
 from loadtest.bench.tables import Results, with_figures
+from loadtest.programs import TOP
 
-TOP: Final = Path(__file__).resolve().parents[2]
 RESULTS: Final = TOP / "docs" / "results"
 CHARTS: Final = TOP / "docs" / "charts"
 DOCUMENTS: Final = (TOP / "README.md", TOP / "docs" / "performance.md")

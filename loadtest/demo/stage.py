@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from typing import Final
 
 import aiohttp
 
+from loadtest.programs import program
 from loadtest.teams import MadeUpTeam, make_team, tenant_of
 from shards.api_key import new_api_key
 from shards.errors import StoreError
@@ -111,7 +111,7 @@ def _start(stage: Stage, name: str, *arguments: str) -> subprocess.Popen[bytes]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CLARION_")}
     with (stage.directory / f"{name}.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "engine", *arguments],
+            program("engine", *arguments),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
