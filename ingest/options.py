@@ -6,13 +6,12 @@ instead. Nothing here reads the environment; whoever starts the process does.
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from shards.options import OptionError
+from shards.redis import check_url
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
-REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 PUSH_BYTES_MOST: Final = 16 * KIB
 
 
@@ -58,12 +57,7 @@ class IngestOptions:
             raise OptionError("bind", "has no address; write one before the port, 0.0.0.0 for every IPv4 one")
         if not 0 <= self.bind_port <= 65_535:
             raise OptionError("bind", "has no port from 0 to 65535; write it as HOST:PORT, 127.0.0.1:8080")
-        scheme = urlsplit(self.redis_url).scheme
-        if scheme not in REDIS_SCHEMES:
-            raise OptionError(
-                "redis_url",
-                "begins with none of redis://, rediss://, unix://; write one such as redis://127.0.0.1:6379/0",
-            )
+        check_url(self.redis_url)
         _within("backlog", self.backlog, 1, 65_535)
         _within("body_bytes_most", self.body_bytes_most, PUSH_BYTES_MOST, 256 * MIB)
         _within("batch_items_most", self.batch_items_most, 1, 100_000)

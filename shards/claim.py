@@ -56,6 +56,15 @@ class Claimed(NamedTuple):
     again_s: float = 0.0
 
 
+class Reclaimed(NamedTuple):
+    """What became of the jobs that earlier holders had claimed: they are to be had again, or were buried, since they
+    may have been sent and must not be twice (``in_doubt``) or were there whenever a holder died (``poison``)."""
+
+    jobs: int
+    in_doubt: int = 0
+    poison: int = 0
+
+
 class Retry(NamedTuple):
     """A job that waits until ``due_ms`` (Unix ms) to be tried again."""
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from shards.campaign import Portion
-from shards.claim import Claimed, Fenced, Holding, Members, Run, Settlement, Taken
+from shards.claim import Claimed, Fenced, Holding, Members, Reclaimed, Run, Settlement, Taken
 from shards.errors import StoreRefused
 from shards.keys import MEMBERS, shard_keys
 from shards.lanes import Lane
@@ -225,8 +225,8 @@ class Queue:
             calls.append(Call(_TRIM, (keys.dead, keys.dead_tokens), [older_than_ms]))
         return sum(await self._run(calls))
 
-    async def reclaim(self, holding: Holding, *, sent: bool = True) -> int | Fenced:
-        """Give back the claims that earlier holders of the shard left; returns the number of jobs in them.
+    async def reclaim(self, holding: Holding, *, sent: bool = True) -> Reclaimed | Fenced:
+        """Give back the claims that earlier holders of the shard left.
 
         ``sent``: their jobs may have been sent, which is so whenever a holder was lost. Then those of tenants that
         want nothing twice are buried, and a job that was in hand at several such losses is buried as poison. It is
@@ -254,13 +254,13 @@ class Queue:
                 *(SLOTS, holding.shard % SLOTS),
             ],
         )
-        total, left = 0, 1
+        total, left = Reclaimed(0), 1
         while left:
             # one claim a call: Redis serves others in between
-            [(jobs, left)] = await self._run([call])
+            [(jobs, in_doubt, poison, left)] = await self._run([call])
             if jobs == -1:
                 return Fenced(holding)
-            total += jobs
+            total = Reclaimed(total.jobs + jobs, total.in_doubt + in_doubt, total.poison + poison)
         return total
 
     async def _run(self, calls: list[Call]) -> list[Any]:

@@ -33,11 +33,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shards.errors import StoreError, StoreRefused, StoreUnavailable
+from shards.options import OptionError
 
 ANSWER_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 2.0
 # of a client for rare calls
 CONNECTIONS_MOST: Final = 8
+_SCHEMES: Final = ("redis", "rediss", "unix")
 
 
 class Script(NamedTuple):
@@ -65,6 +67,22 @@ def script(verb: str) -> Script:
 
 def _no_retry() -> Retry:
     return Retry(NoBackoff(), 0)
+
+
+def check_url(url: str) -> None:
+    """Raises OptionError for an URL that can't be used, before anybody connects; it repeats nothing of a password."""
+    if url.partition("://")[0] not in _SCHEMES:
+        raise OptionError(
+            "redis_url",
+            "begins with none of redis://, rediss://, unix://; write one such as redis://127.0.0.1:6379/0",
+        )
+    try:
+        ScriptConnection(url)
+    except (TypeError, ValueError):
+        raise OptionError(
+            "redis_url",
+            "can't be read; write one such as redis://user:password@127.0.0.1:6379/0, with %2F for a / in the password",
+        ) from None
 
 
 def connect(url: str) -> "Redis":

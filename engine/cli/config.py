@@ -14,12 +14,12 @@ from cyclopts import App, CycloptsError
 from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict
 
-from engine.cli.options import AdminParams, EngineParams, IngestParams, StoreParams
+from engine.cli.options import AdminParams, EngineParams, IngestParams, MetricsParams, StoreParams
 
 FILE: Final = Path("clarion.toml")
 KEYS: Final = frozenset(
     field.name.replace("_", "-")
-    for params in (StoreParams, EngineParams, IngestParams, AdminParams)
+    for params in (StoreParams, EngineParams, IngestParams, AdminParams, MetricsParams)
     for field in fields(params)
 )
 

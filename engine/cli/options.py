@@ -20,6 +20,7 @@ from engine.policy.retry import RetryOptions
 from ingest.options import IngestOptions
 from shards.listening import Bind
 from shards.private_redis.conf import Fsync
+from shards.redis import check_url
 from shards.vault import MasterKey, decode_master_key, read_master_key
 
 _STORE: Final = Group("Store")
@@ -60,6 +61,12 @@ class StoreParams:
     """File of the key that tenants' .p8 keys are encrypted with (default: master.key in the data directory, made at
     first start). The variable CLARION_MASTER_KEY may hold the key itself, or several with commas between them: the
     first encrypts, all decrypt."""
+
+    def url(self) -> str | None:
+        """Of Redis, if one was given. Raises OptionError."""
+        if self.redis_url is not None:
+            check_url(self.redis_url)
+        return self.redis_url
 
     def master_key(self, *, create: bool) -> MasterKey:
         """Raises VaultError."""

@@ -129,7 +129,7 @@ def admin(
 
         clarion admin --redis-url redis://10.0.0.5:6379/0 --admin-bind 127.0.0.1:8081
     """
-    url = store.redis_url or running_url(store.data_dir)
+    url = store.url() or running_url(store.data_dir)
     if url is None:
         raise OptionError(
             "redis-url", f"'clarion admin' needs one, or a 'clarion run' that is up on {store.data_dir}"
@@ -141,18 +141,20 @@ def admin(
 
 
 def _shared_redis(store: StoreParams, command: str) -> str:
-    if store.redis_url is None:
+    url = store.url()
+    if url is None:
         raise OptionError(
             "redis-url",
             f"'clarion {command}' needs one; 'clarion run' can do without, with a Redis of its own",
         )
-    return store.redis_url
+    return url
 
 
 def _redis(store: StoreParams) -> tuple[list[Row], str, Callable[[], None]]:
     """The rows for Redis (none when there is an URL), its URL, and what to call in the end."""
-    if store.redis_url is not None:
-        return [], store.redis_url, lambda: None
+    url = store.url()
+    if url is not None:
+        return [], url, lambda: None
     server = prepare(store.data_dir, store.redis_fsync)
     row = Row(name="redis", stage=REDIS_STAGE, argv=server.argv, ready=server.ready, grace_s=REDIS_STOP_S)
     return [row], server.url, server.release

@@ -17,7 +17,7 @@ Answer = TypeVar("Answer")
 @contextmanager
 def redis_url(store: StoreParams) -> Iterator[str]:
     """Its URL; it is running."""
-    url = store.redis_url or running_url(store.data_dir)
+    url = store.url() or running_url(store.data_dir)
     if url is not None:
         yield url
         return

@@ -17,7 +17,7 @@ from rich.console import Console
 from engine.cli.errors import CommandError
 from shards.errors import StoreRefused
 from shards.options import OptionError
-from shards.redis import connect, store_errors
+from shards.redis import check_url, connect, store_errors
 from tuning.files import Format, text
 from tuning.host import found
 from tuning.profile import Kind, load
@@ -202,9 +202,10 @@ def _seconds(word: str) -> float:
 
 
 def _asker(url: str | None, names: Iterable[str]) -> Callable[[str], str | None] | None:
-    """What says how a Redis is set. Raises StoreError when it does not answer."""
+    """What says how a Redis is set. Raises StoreError when it does not answer, OptionError for a bad URL."""
     if url is None:
         return None
+    check_url(url)
 
     async def ask() -> dict[str, str]:
         client: Any = connect(url)

@@ -22,7 +22,7 @@ from engine.worker.conditions import ConditionLog
 from engine.worker.hand import Hand, HeldRun
 from engine.worker.measures import WORKER
 from engine.worker.waits import Waits
-from shards.claim import Burial, Retry
+from shards.claim import Burial, Reclaimed, Retry
 from shards.job import Job, encode_job
 from shards.measures import Sheet
 
@@ -185,6 +185,12 @@ class Fates:
         self.tally[f"refused {burial.reason}"] += 1
         run.claim.burials.append(burial)
         self._hand.finish(run, 1)
+
+    def reclaimed(self, answer: Reclaimed) -> None:
+        """Redis buried some of what earlier holders of a shard had in hand."""
+        for reason, jobs in (("InDoubt", answer.in_doubt), ("Poison", answer.poison)):
+            if jobs:
+                self.tally[f"refused {reason}"] += jobs
 
     def wait(self, held: Held, reason: str, verdict: Verdict | None = None) -> None:
         """The job has failed once more: it is tried again later, or given up."""

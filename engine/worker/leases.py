@@ -30,7 +30,7 @@ from typing import Final
 
 from engine.policy.assignment import assign
 from engine.worker.hand import Hand
-from shards.claim import Fenced, Holding
+from shards.claim import Fenced, Holding, Reclaimed
 from shards.errors import StoreError
 from shards.queue import Queue
 
@@ -47,7 +47,7 @@ class Leases:
     """Tasks: 1 announce and renew; 2 acquire, and reclaim; 3 yield; 4 say whether this worker may send.
 
     ``gained`` and ``yielded`` are called with a shard that may be claimed from, and no more; ``lost`` when it is
-    another's, and so is what is in hand of it.
+    another's, and so is what is in hand of it. ``reclaimed`` learns what became of what earlier holders had in hand.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Leases:
         gained: Callable[[Holding], None],
         yielded: Callable[[Holding], None],
         lost: Callable[[Holding], None],
+        reclaimed: Callable[[Reclaimed], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.held: dict[int, Holding] = {}
@@ -73,6 +74,7 @@ class Leases:
         self._gained = gained
         self._yielded = yielded
         self._lost = lost
+        self._reclaimed = reclaimed
         self._clock = clock
         self._yielding: set[int] = set()
         self._doubted: set[int] = set()
@@ -178,22 +180,25 @@ class Leases:
                 del self.held[holding.shard]
 
     async def _acquire(self, shards: Sequence[int]) -> None:
-        given_back = 0
+        jobs = buried = 0
         answers = await self._queue.acquire(shards, self._member, self._lease_s)
         acquired = [answer for answer in answers if isinstance(answer, Holding)]
         for holding in acquired:
             # what was in doubt is all that is left there, since the claims in hand were settled before
-            jobs = await self._queue.reclaim(holding, sent=holding.shard not in self._doubted)
-            if isinstance(jobs, Fenced):
+            answer = await self._queue.reclaim(holding, sent=holding.shard not in self._doubted)
+            if isinstance(answer, Fenced):
                 continue
             self._doubted.discard(holding.shard)
-            given_back += jobs
+            self._reclaimed(answer)
+            jobs += answer.jobs
+            buried += answer.in_doubt + answer.poison
             self.held[holding.shard] = holding
             self._gained(holding)
         if acquired:
             LOG.info(
-                "%d jobs of earlier claims are ready again; %s holds %d shards",
-                given_back,
+                "%d jobs of earlier claims are given back, %d are buried; %s holds %d shards",
+                jobs,
+                buried,
                 self._member,
                 len(self.held),
             )

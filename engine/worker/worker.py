@@ -172,6 +172,7 @@ class _Worker:
             gained=self._on_gained,
             yielded=self._on_yielded,
             lost=self._on_lost,
+            reclaimed=self._fates.reclaimed,
         )
         self._router = Router(
             self._directory,

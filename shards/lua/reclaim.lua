@@ -18,11 +18,11 @@
 -- ARGV[5] length of the dead stream, at most (about)
 -- ARGV[6] jobs whose deaths are remembered, at most (about)    ARGV[7] for how long, in s
 -- ARGV[8] slots in a round    ARGV[9] which of them is the shard's, from 0
--- returns {jobs that the claim held, claims of earlier fences that are left}, or {-1, 0}: the caller's fence is not
---   the shard's
+-- returns {jobs that went back, jobs that were buried as in doubt, jobs that were buried as poison, claims of earlier
+--   fences that are left}, or {-1, 0, 0, 0}: the caller's fence is not the shard's
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return {-1, 0}
+  return {-1, 0, 0, 0}
 end
 
 local orphan
@@ -39,7 +39,7 @@ for _, claim_id in ipairs(redis.call('SMEMBERS', KEYS[2])) do
   end
 end
 if not orphan then
-  return {0, 0}
+  return {0, 0, 0, 0}
 end
 
 local key = KEYS[2] .. ':' .. orphan
@@ -129,7 +129,7 @@ if may_have_been_sent then
   redis.call('EXPIRE', KEYS[7], ARGV[7])
 end
 
-local suspects = 0
+local suspects, in_doubt, poison = 0, 0, 0
 for head = #heads, 1, -1 do
   at = heads[head]
   local lane, flow, count = string.match(claim[at], '^(%l+)|(.-)|(%d+)$')
@@ -138,9 +138,11 @@ for head = #heads, 1, -1 do
   local jobs = {}
   for i = at + tonumber(count), at + 1, -1 do
     if once then
+      in_doubt = in_doubt + 1
       bury(lane, flow, 'InDoubt: worker lost', claim[i])
     elseif deaths[i] >= fatal and (named == 1 or deaths[i] >= 2 * fatal) then
       -- with others at its side it is not yet named, but nothing is tried for ever
+      poison = poison + 1
       bury(lane, flow, 'Poison', claim[i])
     elseif deaths[i] >= fatal - 1 then
       local due_ms = string.format('%d', now_ms + (suspects * ARGV[8] + ARGV[9] + 1) * ARGV[4])
@@ -157,4 +159,4 @@ for head = #heads, 1, -1 do
     redis.call('INCRBY', KEYS[9], #jobs)
   end
 end
-return {#claim - #heads, orphans - 1}
+return {#claim - #heads - in_doubt - poison, in_doubt, poison, orphans - 1}

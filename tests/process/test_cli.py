@@ -5,12 +5,17 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from engine.cli import run
+from engine.cli.config import KEYS
 from loadtest.teams import make_team
 
 RUN_WITHIN_S = 60.0
@@ -166,6 +171,9 @@ def test_a_master_key_of_the_wrong_form_is_named(key_file: Path, tmp_path: Path)
         (("run", "--retry-attempts", "0"), "--retry-attempts is 0"),
         (("engine",), "--redis-url 'clarion engine' needs one"),
         (("ingest", "--redis-url", "localhost:6379"), "--redis-url begins with none of"),
+        (("engine", "--redis-url", "localhost:6379"), "--redis-url begins with none of"),
+        (("tenant", "list", "--redis-url", "redis://user:pass/word@localhost"), "--redis-url can't be read"),
+        (("tune", "check", "--redis-url", "redis://localhost?wait=1"), "--redis-url can't be read"),
         (("admin",), "--redis-url 'clarion admin' needs one"),
         (
             ("admin", "--redis-url", "redis://localhost", "--admin-bind", "8081"),
@@ -177,6 +185,7 @@ def test_a_master_key_of_the_wrong_form_is_named(key_file: Path, tmp_path: Path)
 def test_a_bad_option_says_what_to_write_instead(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
     _, error = clarion(*words, cwd=tmp_path, code=2, CLARION_DATA_DIR=str(tmp_path / "data"))
     assert said in one_line(error)
+    assert "pass/word" not in error
 
 
 def test_an_unknown_option_suggests_the_right_one(tmp_path: Path) -> None:
@@ -192,6 +201,13 @@ def test_the_file_is_read_and_the_variable_and_the_flag_win_over_it(tmp_path: Pa
     assert "--workers is -1" in one_line(error)
     _, error = clarion("run", "--workers", "-2", cwd=tmp_path, code=2, CLARION_WORKERS="-1")
     assert "--workers is -2" in one_line(error)
+
+
+@pytest.mark.parametrize("command", [run.run, run.engine, run.ingest, run.admin])
+def test_every_option_of_the_processes_may_stand_in_the_file(command: Callable[..., int]) -> None:
+    params = [kind for kind in get_type_hints(command).values() if is_dataclass(kind)]
+    options = {field.name.replace("_", "-") for kind in params for field in fields(kind)}
+    assert options and options <= KEYS
 
 
 def test_a_misspelt_key_in_the_file_is_an_error(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_when_an_answer_of_redis_is_lost_no_job_is_lost_or_repeated(
             await place.settled(worker)
             assert place.accepted(pushed) == {1: LOAD}
             assert worker.alive
-            given_back = re.search(r"[1-9]\d* jobs of earlier claims are ready again", worker.log.read_text())
+            given_back = re.search(r"[1-9]\d* jobs of earlier claims are given back", worker.log.read_text())
             assert (given_back is not None) == (verb == "claim")
 
     run(scenario)
@@ -172,7 +172,7 @@ def test_jobs_of_a_lost_claim_come_back_though_nothing_else_happens(redis_url: s
             await until(lambda: faulty.swallowed, lambda: worker)
             await until(lambda: place.accepted(pushed) == {1: 3}, lambda: worker)
             await place.settled(worker)
-            assert " 3 jobs of earlier claims are ready again" in worker.log.read_text()
+            assert " 3 jobs of earlier claims are given back" in worker.log.read_text()
 
     run(scenario)
 

@@ -6,9 +6,12 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from engine.apns.outcomes import Refused
 from engine.observe.metrics import Metrics
+from engine.policy.verdict import Fate, judge
 from engine.worker.measures import BURIED, IN_HAND, PUSHES, QUEUE_S, STARTS, WORKER
 from ingest.measures import INGEST, REQUESTS
+from loadtest.simulator.vocabulary import STATUS
 from shards.lanes import Lane
 from shards.measures import Board, Kind, Measure, Sheet, Table
 from shards.survey import Survey
@@ -35,6 +38,12 @@ def shown(board: Board, stand: Survey | None = None) -> dict[tuple[str, ...], fl
         for family in families
         for sample in family.samples
     }
+
+
+def test_every_word_that_a_push_may_be_buried_with_has_a_label_of_its_own() -> None:
+    verdicts = [judge(Refused(status, reason)) for reason, status in STATUS.items()]
+    final = {each.reason for each in verdicts if each.fate in (Fate.BURY, Fate.BURY_TOKEN)}
+    assert len(final) > 10 and final <= set(BURIED.values)
 
 
 def test_counters_are_shown_for_each_process() -> None:

@@ -17,7 +17,7 @@ from shards.campaign import (
     new_campaign_id,
 )
 from shards.campaigns import Records
-from shards.claim import Holding, Retry, Run, Settlement
+from shards.claim import Holding, Reclaimed, Retry, Run, Settlement
 from shards.dead import DeadLetters, Wanted
 from shards.errors import StoreRefused
 from shards.job import Job, decode_job, encode_job
@@ -78,7 +78,7 @@ async def test_who_lost_the_shard_counts_nothing_off(redis_url: str, raw: redis_
         following = await held(queue)
         assert await queue.settle([Settlement(holding, claimed.claim_id, elements={ID: 3})]) != [holding]
         assert left(raw) == {ID: 3}
-        assert await queue.reclaim(following) == 3
+        assert await queue.reclaim(following) == Reclaimed(3)
         assert all_jobs(await take(queue, following, 1)) == elements(3)
 
 
@@ -93,7 +93,7 @@ async def test_what_is_carried_over_is_carried_as_jobs(redis_url: str, raw: redi
             [Settlement(holding, claimed.claim_id, (), (), carried, [Run("high", "a", rest)], {ID: 3})]
         )
         assert left(raw) == {}
-        assert await queue.reclaim(await held(queue)) == 1
+        assert await queue.reclaim(await held(queue)) == Reclaimed(1)
         assert raw.lrange(KEYS.ready(Lane.HIGH, "a"), 0, -1) == rest
 
 

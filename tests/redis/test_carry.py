@@ -3,7 +3,7 @@
 import redis as redis_py
 from words import all_jobs, jobs, opened, take
 
-from shards.claim import Burial, Fenced, Retry, Run, Settlement
+from shards.claim import Burial, Fenced, Reclaimed, Retry, Run, Settlement
 from shards.keys import shard_keys
 from shards.lanes import Lane
 from shards.queue import Batch, Queue
@@ -63,5 +63,5 @@ async def test_only_the_rest_is_given_back_when_the_holder_is_lost(redis_url: st
         part, stored = await carried(queue)
         [later] = await queue.acquire([SHARD])
         assert await queue.settle([part]) == [Fenced(part.holding)]
-        assert await queue.reclaim(later) == 2
+        assert await queue.reclaim(later) == Reclaimed(2)
         assert all_jobs(await take(queue, later, 1)) == stored[8:]

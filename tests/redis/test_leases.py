@@ -11,7 +11,7 @@ from words import all_jobs, jobs, take
 
 from engine.worker.hand import Claim, Hand
 from engine.worker.leases import Leases
-from shards.claim import Fenced, Holding, Settlement, Taken
+from shards.claim import Fenced, Holding, Reclaimed, Settlement, Taken
 from shards.keys import MEMBERS, shard_keys
 from shards.lanes import Lane
 from shards.queue import Batch, Queue
@@ -30,6 +30,7 @@ class Member:
         self.hand = Hand(1_000, lambda claim: None)
         self.open: set[int] = set()
         self.lost: list[int] = []
+        self.reclaimed: list[Reclaimed] = []
         self.late_s = 0.0
         self.leases = Leases(
             queue,
@@ -41,6 +42,7 @@ class Member:
             gained=lambda holding: self.open.add(holding.shard),
             yielded=lambda holding: self.open.discard(holding.shard),
             lost=lambda holding: self.lost.append(holding.shard),
+            reclaimed=self.reclaimed.append,
             clock=lambda: asyncio.get_running_loop().time() + self.late_s,
         )
         self.task: asyncio.Task[None] | None = None
@@ -171,7 +173,7 @@ async def test_what_another_has_taken_meanwhile_is_lost_and_can_neither_be_claim
             while a.lost != [0]:
                 await asyncio.sleep(0.01)
         assert 0 not in a.leases.held
-        assert await a.queue.reclaim(theirs) == 2
+        assert await a.queue.reclaim(theirs) == Reclaimed(2)
         assert all_jobs(await take(a.queue, theirs, 1)) == jobs("t", 4)
 
 

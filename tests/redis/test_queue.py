@@ -8,7 +8,7 @@ import redis as redis_py
 from words import all_jobs, jobs, opened, portions, take
 
 from shards import queue as queue_module
-from shards.claim import Burial, Fenced, Holding, Retry, Run, Settlement
+from shards.claim import Burial, Fenced, Holding, Reclaimed, Retry, Run, Settlement
 from shards.keys import shard_keys
 from shards.lanes import Lane
 from shards.queue import CLAIM_MOST, Batch, Queue
@@ -327,7 +327,7 @@ async def test_a_lower_fence_can_neither_claim_nor_settle_nor_reclaim(redis_url:
         assert await queue.claim([(earlier, "1:2", 5)], quantum=5, low_share=0.0) == [Fenced(earlier)]
         assert await queue.settle([Settlement(earlier, claimed.claim_id)]) == [Fenced(earlier)]
         assert await queue.reclaim(earlier) == Fenced(earlier)
-        assert await queue.reclaim(later) == 4
+        assert await queue.reclaim(later) == Reclaimed(4)
         assert all_jobs(await take(queue, later, 1)) == jobs("a", 10)
 
 
@@ -341,7 +341,7 @@ async def test_reclaim_gives_everything_back_in_the_old_order(redis_url: str) ->
         for number in range(1, 4):
             await take(queue, second, number, most=20, quantum=10, low_share=0.4)
         [third] = await queue.acquire([SHARD])
-        assert await queue.reclaim(third) == 15 * 20
+        assert await queue.reclaim(third) == Reclaimed(15 * 20)
         claimed = await take(queue, third, 1, most=600)
         for lane, tenant in (("high", "a"), ("high", "b"), ("low", "a")):
             runs = [run.jobs for run in claimed.runs if (run.lane, run.flow) == (lane, tenant)]
@@ -354,7 +354,7 @@ async def test_reclaim_leaves_the_callers_own_claims(redis_url: str, raw: redis_
         await take(queue, earlier, 1, most=3)
         [later] = await queue.acquire([SHARD])
         own = await take(queue, later, 1, most=4)
-        assert await queue.reclaim(later) == 3
+        assert await queue.reclaim(later) == Reclaimed(3)
         assert raw.smembers(KEYS.claims) == {own.claim_id.encode()}
         assert all_jobs(await take(queue, later, 2)) == [*jobs("a", 3), *jobs("a", 3, first=7)]
 
@@ -366,7 +366,7 @@ async def test_a_batch_may_be_larger_than_what_lua_unpacks(redis_url: str) -> No
         claims = [await take(queue, holding, number, most=count, quantum=count) for number in range(1, 6)]
         assert [len(all_jobs(claimed)) for claimed in claims] == [CLAIM_MOST] * 4 + [count - 4 * CLAIM_MOST]
         [later] = await queue.acquire([SHARD])
-        assert await queue.reclaim(later) == count
+        assert await queue.reclaim(later) == Reclaimed(count)
         assert all_jobs(await take(queue, later, 1, most=count)) == jobs("a", CLAIM_MOST)
 
 

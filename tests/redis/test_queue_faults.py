@@ -8,7 +8,7 @@ from fake_redis import HANG_UP, SILENCE, fake_redis
 from redis_server import RedisServer
 from words import all_jobs, jobs, opened, take
 
-from shards.claim import Retry, Settlement
+from shards.claim import Reclaimed, Retry, Settlement
 from shards.errors import StoreRefused, StoreUnavailable
 from shards.keys import shard_keys
 from shards.lanes import Lane
@@ -156,7 +156,7 @@ async def test_a_full_redis_can_still_be_emptied(own_server: RedisServer) -> Non
             await take(queue, earlier, 1, most=5)
             client.config_set("maxmemory", 1)
             [holding] = await queue.acquire([7])
-            assert await queue.reclaim(holding) == 5
+            assert await queue.reclaim(holding) == Reclaimed(5)
             claimed = await take(queue, holding, 1)
             retries = [Retry(1, "high", "a", job) for job in all_jobs(claimed)]
             assert await queue.settle([Settlement(holding, claimed.claim_id, retries)]) == [holding]

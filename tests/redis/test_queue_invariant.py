@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from shards.campaign import campaign_of, is_element
-from shards.claim import Burial, Claimed, Fenced, Holding, Retry, Settlement
+from shards.claim import Burial, Claimed, Fenced, Holding, Reclaimed, Retry, Settlement
 from shards.flow import tenant_of
 from shards.job import decode_job
 from shards.keys import shard_keys
@@ -278,7 +278,10 @@ class Histories(RuleBasedStateMachine):
             for each in self.claims(shard).values()
             for job in each
         ]
-        assert self.finish(self.queue.reclaim(holding, sent=sent)) == len(orphaned)
+        buried = len(self.dead(shard))
+        reclaimed = self.finish(self.queue.reclaim(holding, sent=sent))
+        assert isinstance(reclaimed, Reclaimed) and sum(reclaimed) == len(orphaned)
+        assert reclaimed.in_doubt + reclaimed.poison == len(self.dead(shard)) - buried
         assert self.claims(shard) == {}
         if sent:
             self.deaths.update(job for job, _ in orphaned)

@@ -9,7 +9,7 @@ from words import all_jobs, opened, take
 
 from shards import queue as queue_module
 from shards.api_key import new_api_key
-from shards.claim import Holding, Retry, Settlement
+from shards.claim import Holding, Reclaimed, Retry, Settlement
 from shards.job import Job, decode_job, encode_job
 from shards.keys import shard_keys
 from shards.lanes import Lane
@@ -39,7 +39,8 @@ async def die_with(queue: Queue, holding: Holding, *, sent: bool = True) -> tupl
     claimed = await take(queue, holding, next(_numbers))
     [following] = await queue.acquire([SHARD])
     assert isinstance(following, Holding)
-    assert await queue.reclaim(following, sent=sent) == len(all_jobs(claimed))
+    reclaimed = await queue.reclaim(following, sent=sent)
+    assert isinstance(reclaimed, Reclaimed) and sum(reclaimed) == len(all_jobs(claimed))
     return following, all_jobs(claimed)
 
 
@@ -187,7 +188,7 @@ async def test_claims_of_a_tenant_that_wants_nothing_twice_are_buried_and_others
         await queue.enqueue([Batch(SHARD, Lane.HIGH, "codes", [job("4")])])
         [following] = await queue.acquire([SHARD])
         assert isinstance(following, Holding)
-        assert await queue.reclaim(following) == 3
+        assert await queue.reclaim(following) == Reclaimed(1, in_doubt=2)
         assert sorted(buried(raw)) == [("InDoubt: worker lost", job(n)) for n in "12"]
         left = all_jobs(await take(queue, following, next(_numbers)))
         assert {decode_job(each).id for each in left} == {b"3", b"4"}

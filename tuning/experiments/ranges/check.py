@@ -17,7 +17,7 @@ from typing import Any, Final
 from redis import Redis
 
 from loadtest.bench.lab import lab
-from shards.claim import Burial, Fenced, Holding, Retry, Settlement
+from shards.claim import Burial, Fenced, Holding, Reclaimed, Retry, Settlement
 from shards.flow import tenant_of
 from shards.job import Job, encode_job
 from shards.keys import shard_keys
@@ -127,7 +127,7 @@ class History:
     async def _take_over(self) -> None:
         await self._succeed()
         held = sum(len(jobs) for _, parts in self._open.values() for _, jobs in parts)
-        assert await self._queue.reclaim(self._holding, sent=self._chance.random() < 0.7) == held
+        assert await self._queue.reclaim(self._holding, sent=self._chance.random() < 0.7) == Reclaimed(held)
         self._lost += [claimed for claimed, _ in self._open.values()]
         self._open.clear()
         for lost in self._lost[-1:]:

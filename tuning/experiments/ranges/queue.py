@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from shards.claim import Fenced, Holding, Run, Settlement
+from shards.claim import Fenced, Holding, Reclaimed, Run, Settlement
 from shards.keys import shard_keys
 from shards.lanes import Lane
 from shards.queue import (
@@ -150,7 +150,7 @@ class RangeQueue:
             calls.append(Call(ranged_script("promote"), names, [now_ms, most]))
         return [(promoted, due_ms) for promoted, due_ms in await self._run(calls)]
 
-    async def reclaim(self, holding: Holding, *, sent: bool = True) -> int | Fenced:
+    async def reclaim(self, holding: Holding, *, sent: bool = True) -> Reclaimed | Fenced:
         keys = shard_keys(holding.shard)
         names = (
             *(keys.fence, keys.claims, keys.high, keys.low, keys.waiting, keys.dead, keys.deaths),
@@ -167,7 +167,7 @@ class RangeQueue:
             if jobs == -1:
                 return Fenced(holding)
             total += jobs
-        return total
+        return Reclaimed(total)
 
     async def _run(self, calls: list[Call]) -> list[Any]:
         answers = await self._connection.run(calls)
