@@ -1,7 +1,7 @@
 """How much of everything a rate needs, from what this project's benchmarks measured. Pure.
 
-The costs are CPU µs a push on one CPU of a virtual EPYC (``scripts/bench drain`` and ``ingest``, docs/results); another
-machine has others, and whoever has measured them gives them. Processes are planned to be busy for two thirds.
+The costs are CPU µs a push on one CPU of a virtual EPYC, rounded up from ``scripts/bench e2e`` (docs/results/e2e.json);
+another machine has others, and whoever has measured them gives them. Processes are planned to be busy for two thirds.
 """
 
 import math
@@ -28,10 +28,14 @@ SPARE_DESCRIPTORS: Final = 64
 class Costs(NamedTuple):
     """CPU µs for a push."""
 
-    engine: float = 8.0
-    redis: float = 4.5
-    ingest_batch: float = 5.0
-    ingest_single: float = 60.0
+    engine: float = 9.0
+    redis: float = 4.0
+    ingest: float = 4.5
+
+
+IN_BATCHES: Final = Costs()
+# few at a time, so that what a batch costs falls on few
+ONE_BY_ONE: Final = Costs(engine=27.0, redis=21.0, ingest=60.0)
 
 
 class Need(NamedTuple):
@@ -62,8 +66,8 @@ class Size(NamedTuple):
     redis_busy: float
 
 
-def size(need: Need, costs: Costs = Costs()) -> Size:  # noqa: B008
-    """Raises OptionError for what can't be asked."""
+def size(need: Need, costs: Costs | None = None) -> Size:
+    """``costs``: those of another machine. Raises OptionError for what can't be asked."""
     for name, value in (
         ("rate", need.per_s),
         ("payload", need.payload_bytes),
@@ -71,9 +75,9 @@ def size(need: Need, costs: Costs = Costs()) -> Size:  # noqa: B008
     ):
         if value <= 0:
             raise OptionError(name, f"is {value:g}; write a number above 0")
-    ingest_us = costs.ingest_single if need.singles else costs.ingest_batch
+    costs = costs or (ONE_BY_ONE if need.singles else IN_BATCHES)
     workers = _processes(need.per_s, costs.engine)
-    ingest = _processes(need.per_s, ingest_us)
+    ingest = _processes(need.per_s, costs.ingest)
     links = max(1, math.ceil(need.per_s / need.credentials / workers / per_link(need)))
     job_bytes = JOB_BYTES + JOB_TIMES * need.payload_bytes
     return Size(
@@ -84,7 +88,7 @@ def size(need: Need, costs: Costs = Costs()) -> Size:  # noqa: B008
         ingest_descriptors=math.ceil(need.callers / ingest) + SPARED_MOST,
         redis_mib=math.ceil(need.backlog * job_bytes / 2**20),
         file_bytes_per_s=round(FILE_TIMES * need.per_s * job_bytes),
-        cpus=need.per_s * (costs.engine + costs.redis + ingest_us) / 1e6,
+        cpus=need.per_s * sum(costs) / 1e6,
         redis_busy=need.per_s * costs.redis / 1e6,
     )
 

@@ -269,4 +269,5 @@ WHY_NOT: Final[Mapping[tuple[Kind, str], str]] = {
     (Kind.SYSTEMD, "KillMode"): _SYSTEMD,
     (Kind.SYSTEMD, "TimeoutStopSec"): _SYSTEMD,
     (Kind.SYSTEMD, "Restart"): _SYSTEMD,
+    (Kind.SYSTEMD, "RestartPreventExitStatus"): _SYSTEMD,
 }

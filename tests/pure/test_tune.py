@@ -148,7 +148,9 @@ def test_all_links_of_all_workers_together_carry_the_rate() -> None:
 
 
 def test_singles_cost_more_processes_than_batches_and_more_credentials_more_descriptors() -> None:
-    assert size(NEED._replace(singles=True)).ingest_processes > size(NEED).ingest_processes
+    singles = size(NEED._replace(singles=True))
+    assert singles.ingest_processes > size(NEED).ingest_processes
+    assert singles.workers > size(NEED).workers and singles.redis_busy > 1 > size(NEED).redis_busy
     assert size(NEED._replace(credentials=500)).worker_descriptors >= 500
     assert size(NEED._replace(backlog=2_000_000)).redis_mib == pytest.approx(2 * size(NEED).redis_mib, abs=1)
 
