@@ -1,4 +1,4 @@
-"""What became of pushes at the store, in the words of a refusal: one place for both ways to push."""
+"""What became of pushes at the store, in the words of a refusal: one place for all ways to push."""
 
 from collections.abc import Collection
 from typing import Final, assert_never

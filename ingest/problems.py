@@ -125,8 +125,3 @@ def problem(refusal: Refusal, instance: str = "") -> Problem:
     """The document that says what ``refusal`` means."""
     kind = KINDS[refusal.code]
     return document(Problem, kind, refusal, instance, violated_policies=kind.violated)
-
-
-def status_of(refusal: Refusal) -> int:
-    """The HTTP status of a request that is refused for this reason."""
-    return KINDS[refusal.code].status

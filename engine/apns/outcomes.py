@@ -2,7 +2,7 @@
 
 An accepted push needs no value: a batch of them is a list. Everything else is a ``Refused`` (APNs answered) or a
 ``Lost`` (it did not), and a lost answer says which of two things it is: NEVER_SENT, and sending again can't repeat
-it, or IN_DOUBT. ``certainty`` functions are the only place where that is decided.
+it, or IN_DOUBT. That is decided here only, by ``stream_reset`` and the values at the end.
 """
 
 import json
@@ -68,9 +68,8 @@ def stream_reset(code: int) -> Lost:
     return Lost(Certainty.IN_DOUBT, "stream_reset")
 
 
-# above the last stream id of a GOAWAY (RFC 9113, 6.8), or never given to a connection
+# above the last stream id of a GOAWAY (RFC 9113, 6.8)
 UNPROCESSED = Lost(Certainty.NEVER_SENT, "goaway")
-UNSENT = Lost(Certainty.NEVER_SENT, "unsent")
 # the bytes were handed to the kernel, and how far they came is unknown
 DISCONNECTED = Lost(Certainty.IN_DOUBT, "disconnected")
 OVERDUE = Lost(Certainty.IN_DOUBT, "deadline")

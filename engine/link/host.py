@@ -62,7 +62,7 @@ class Host:
         return max(self._dial_after_s - self._clock(), self._options.redial_first_s)
 
     def take_turn(self) -> bool:
-        """Whether a pool may dial now. If so, it has to, and to say nothing else: ``dial`` gives the turn back."""
+        """Whether a pool may dial now. True takes a turn: it must dial, and give the turn back when that is over."""
         now_s = self._clock()
         if now_s < self._dial_after_s or (self._failures and self._dialling):
             return False

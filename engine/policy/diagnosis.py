@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from engine.apns.outcomes import Lost, Outcome, Refused
-from engine.policy.verdict import Scope, judge
+from engine.policy.verdict import Fate, Scope, judge
 from shards.credential import Credential, choose
 from shards.environment import Environment
 from shards.push_types import belongs
@@ -146,15 +146,6 @@ def _unfit(credential: Credential, places: Iterable[str], now_ms: int) -> str:
 
 # -- what came of it ---------------------------------------------------------------------------------------------
 
-# APNs looked at the device, so it had nothing against the sender
-_OF_DEVICES: Final = {
-    "BadDeviceToken",
-    "DeviceTokenNotForTopic",
-    "Unregistered",
-    "ExpiredToken",
-    "TooManyRequests",
-}
-
 _MEANINGS: Final = {
     "InvalidProviderToken": (
         "APNs knows no such key: it is revoked, or it is not the one with key id {key_id}, or not of team {team_id}"
@@ -193,22 +184,26 @@ def of_answer(trial: Trial, outcome: Outcome | None, clock_says: str) -> Finding
     match outcome:
         case None:
             return trial.found(State.GOOD, "Accepted", "APNs takes its pushes")
-        case Refused(_, reason, _) if reason in _OF_DEVICES:
-            text = "APNs takes its pushes (it had nothing against this one but its device, which is made up)"
-            return trial.found(State.GOOD, reason, text)
-        case Refused() if text := of_reason(trial, outcome.reason, clock_says):
-            return trial.found(State.BAD, outcome.reason, text)
         case Refused():
-            verdict = judge(outcome, resent=True)
-            if verdict.scope is Scope.APNS:
-                text = f"APNs has trouble of its own ({outcome.status} {outcome.reason}): try again later"
-            else:
-                text = f"APNs answers {outcome.status} {outcome.reason}".rstrip()
-            return trial.found(State.BAD, verdict.reason, text)
+            return _of_refusal(trial, outcome, clock_says)
         case Lost(_, why):
             return trial.found(
                 State.BAD, "NoAnswer", f"APNs was reached, and gave no answer ({why}): try again"
             )
+
+
+def _of_refusal(trial: Trial, refused: Refused, clock_says: str) -> Finding:
+    verdict = judge(refused, resent=True)
+    if verdict.fate is Fate.BURY_TOKEN or verdict.scope is Scope.DEVICE:
+        # APNs looked at the device, so it had nothing against the sender
+        text = "APNs takes its pushes (it had nothing against this one but its device, which is made up)"
+        return trial.found(State.GOOD, verdict.reason, text)
+    text = of_reason(trial, refused.reason, clock_says)
+    if not text and verdict.scope is Scope.APNS:
+        text = f"APNs has trouble of its own ({refused.status} {refused.reason}): try again later"
+    return trial.found(
+        State.BAD, verdict.reason, text or f"APNs answers {refused.status} {refused.reason}".rstrip()
+    )
 
 
 def of_reason(trial: Trial, reason: str, clock_says: str) -> str:

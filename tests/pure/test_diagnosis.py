@@ -140,6 +140,8 @@ def said(outcome: Outcome | None, trial: Trial = KEY_TRIAL) -> Finding:
         Refused(410, "Unregistered", 1),
         Refused(410, "ExpiredToken", 1),
         Refused(429, "TooManyRequests"),
+        # by its status alone, as a push would be judged
+        Refused(410, "DeviceIsGone", 1),
     ],
 )
 def test_what_apns_says_of_a_device_is_good_news_of_the_credential(outcome: Outcome | None) -> None:
