@@ -20,6 +20,7 @@ from shards.measures import Sheet
 from shards.queue import Queue
 from shards.rates import Rates
 from shards.redis import ScriptConnection
+from shards.stopping import end
 from shards.tallies import Tallies
 from shards.tenants import Tenants
 
@@ -81,9 +82,7 @@ class Store:
     async def close(self) -> None:
         """Let what is under way land, then close the connections."""
         await self.gatherer.landed()
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await end(self._background)
         for connection in self._connections:
             await connection.close()
         await self._tenants.close()

@@ -1,10 +1,14 @@
-"""What tells a process that serves to stop: SIGTERM, SIGINT, or the end of its supervisor.
+"""What tells a process that serves to stop: SIGTERM, SIGINT, or the end of its supervisor. And how its tasks end.
 
 A signal and the end of the lifeline only set an event; what they mean is done in one place.
 """
 
 import asyncio
 import signal
+from collections.abc import Collection
+from typing import Any, Final
+
+CANCEL_AGAIN_S: Final = 0.05
 
 
 def stop_event(lifeline: int | None) -> asyncio.Event:
@@ -31,3 +35,12 @@ async def wait(event: asyncio.Event, most_s: float) -> None:
             await event.wait()
     except TimeoutError:
         pass
+
+
+async def end(tasks: Collection["asyncio.Task[Any]"]) -> None:
+    """Cancel tasks until they have ended: redis-py loses a cancellation now and then while it subscribes."""
+    left: Collection[asyncio.Task[Any]] = tasks
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)

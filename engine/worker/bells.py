@@ -10,11 +10,11 @@ from shards.claim import Holding
 from shards.errors import StoreError
 from shards.keys import shard_keys
 from shards.redis import listening
+from shards.stopping import end
 
 LOG: Final = logging.getLogger("clarion.bells")
 
 AGAIN_AFTER_S: Final = 0.5
-CANCEL_AGAIN_S: Final = 0.05
 CHANGES_TOGETHER_S: Final = 0.02
 
 
@@ -39,11 +39,7 @@ class Bells:
             try:
                 await asyncio.wait((hearing, changing), return_when=asyncio.FIRST_COMPLETED)
             finally:
-                changing.cancel()
-                # redis-py loses a cancellation now and then while it subscribes, so it is told until it has heard
-                while not hearing.done():
-                    hearing.cancel()
-                    await asyncio.wait((hearing,), timeout=CANCEL_AGAIN_S)
+                await end((hearing, changing))
             if self._changed.is_set():
                 # shards come and go in groups: one subscription for the group
                 await asyncio.sleep(CHANGES_TOGETHER_S)

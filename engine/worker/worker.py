@@ -9,7 +9,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import uvloop
@@ -40,6 +40,7 @@ from shards.errors import StoreError
 from shards.measures import Sheet, begun
 from shards.queue import Queue
 from shards.redis import ScriptConnection
+from shards.stopping import end
 from shards.tenants import Tenants
 from shards.vault import MasterKey, Vault
 
@@ -48,7 +49,6 @@ LOG: Final = logging.getLogger("clarion.worker")
 AGAIN_AFTER_S: Final = 0.5
 SETTLE_S: Final = 5.0
 GIVE_BACK_S: Final = 1.0
-CANCEL_AGAIN_S: Final = 0.05
 
 
 def run_worker(
@@ -244,7 +244,7 @@ class _Worker:
         await self._give_back()
         await _within(SETTLE_S, self._settler.drained())
         await _within(SETTLE_S, self._leases.leave())
-        await _end((*background, stopping))
+        await end((*background, stopping))
         for connection in self._connections:
             await connection.close()
         await self._tenants.close()
@@ -291,15 +291,6 @@ def _hosts(options: EngineOptions) -> dict[str, Host]:
     contexts = Contexts(options.apns_ca_file)
     found = endpoints(options.apns_production_url, options.apns_sandbox_url)
     return {name: Host(at, contexts, options.links) for name, at in found.items()}
-
-
-async def _end(tasks: Collection["asyncio.Task[Any]"]) -> None:
-    """Cancel tasks until they have ended: redis-py loses a cancellation now and then while it subscribes."""
-    left: Collection[asyncio.Task[Any]] = tasks
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
