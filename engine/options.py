@@ -1,8 +1,10 @@
 """Options of the sending side, with their defaults, units and limits."""
 
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.link.contexts import tls_context
 from engine.link.dial import endpoint
 from engine.policy.links import LinkOptions
 from engine.policy.retry import RetryOptions
@@ -51,10 +53,13 @@ class EngineOptions:
                 endpoint(getattr(self, name))
             except ValueError as error:
                 raise OptionError(name, f"can't be used: {error}") from None
-        if self.apns_ca_file is not None and not self.apns_ca_file.is_file():
+        try:
+            tls_context(self.apns_ca_file)
+        except OSError as error:
+            why = error.strerror if not isinstance(error, ssl.SSLError) else "no certificate is in it"
             raise OptionError(
-                "apns_ca_file", f"is {self.apns_ca_file}, and there is no such file; write a PEM file"
-            )
+                "apns_ca_file", f"is {self.apns_ca_file}, and {why}; write a file of certificates (PEM)"
+            ) from None
         if not 1 <= self.links.most <= 1_000:
             raise OptionError("links_max", f"is {self.links.most}; write a number from 1 to 1000")
         if not 1 <= self.links.pools_most <= 100_000:

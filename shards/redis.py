@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib import resources
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import hiredis
 from redis.asyncio import Connection, Redis, UnixDomainSocketConnection
@@ -78,10 +79,18 @@ def check_url(url: str) -> None:
         )
     try:
         ScriptConnection(url)
+        if (
+            not url.startswith("unix")
+            and not (number := urlsplit(url).path.strip("/")).isdecimal()
+            and number
+        ):
+            # redis-py takes anything else for database 0, which may be another's
+            raise ValueError("no number of a database")
     except (TypeError, ValueError):
         raise OptionError(
             "redis_url",
-            "can't be read; write one such as redis://user:password@127.0.0.1:6379/0, with %2F for a / in the password",
+            "can't be read; write one such as redis://user:password@127.0.0.1:6379/0, where 0 is a database, with %2F "
+            "for a / in the password",
         ) from None
 
 

@@ -68,13 +68,17 @@ class Size(NamedTuple):
 
 def size(need: Need, costs: Costs | None = None) -> Size:
     """``costs``: those of another machine. Raises OptionError for what can't be asked."""
-    for name, value in (
-        ("rate", need.per_s),
-        ("payload", need.payload_bytes),
-        ("credentials", need.credentials),
+    for name, value, least, most in (
+        ("rate", need.per_s, 0.001, 1e9),
+        ("rtt", need.rtt_s, 0, 60),
+        ("payload", need.payload_bytes, 1, 5_120),
+        ("credentials", need.credentials, 1, 1_000_000),
+        ("backlog", need.backlog, 0, 10**12),
+        ("callers", need.callers, 1, 10_000_000),
     ):
-        if value <= 0:
-            raise OptionError(name, f"is {value:g}; write a number above 0")
+        # which no number is, if it is none
+        if not least <= value <= most:
+            raise OptionError(name, f"is {value:g}; write a number from {least:g} to {most:g}")
     costs = costs or (ONE_BY_ONE if need.singles else IN_BATCHES)
     workers = _processes(need.per_s, costs.engine)
     ingest = _processes(need.per_s, costs.ingest)

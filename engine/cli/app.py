@@ -4,7 +4,6 @@ A fault of the surroundings (no Redis, a port in use, a wrong file) is one line 
 exit code 1; a wrong option is exit code 2. Only a fault of ours shows a traceback.
 """
 
-import logging
 import sys
 from typing import Final
 
@@ -13,17 +12,20 @@ from cyclopts.config import Env
 
 from engine.cli.config import clarion_toml
 from engine.cli.errors import CommandError, in_options
+from engine.cli.log import log_to_stderr
 from shards.administration.checks import ActionRefused
 from shards.errors import StoreError
 from shards.listening import ListenError
 from shards.options import OptionError
 from shards.private_redis.errors import PrivateServerError
+from shards.version import installed_version
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 
 app: Final = App(
     name="clarion",
+    version=installed_version,
     help="""A multi-tenant gateway to Apple's push service.
 
     Options may also be given as CLARION_* variables (CLARION_REDIS_URL) or as keys of ./clarion.toml; a flag wins
@@ -63,14 +65,7 @@ for _name, _place in _COMMANDS.items():
 
 def main() -> None:
     """The console script."""
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s.%(msecs)03d %(process)d %(levelname)s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-    )
-    # one line per task of theirs is not worth reading, and theirs may name URLs
-    logging.getLogger("asyncio").setLevel(logging.ERROR)
+    log_to_stderr()
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         # a list of commands shows the first line of each
         for name in _COMMANDS:

@@ -77,12 +77,10 @@ def send(*, api_key: str, push: PushParams, url: str = "http://127.0.0.1:8080") 
     url
         Where the gateway listens.
     """
-    request = urllib.request.Request(
-        f"{url.rstrip('/')}/v1/push",
-        data=json.dumps(push.notification()).encode(),
-        headers={"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"},
-    )
+    body = json.dumps(push.notification()).encode()
+    headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
     try:
+        request = urllib.request.Request(f"{url.rstrip('/')}/v1/push", body, headers)
         with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
             print(json.load(answer)["id"])
     except urllib.error.HTTPError as error:

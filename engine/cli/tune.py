@@ -1,6 +1,7 @@
 """``clarion tune``: is this host set to what pushes need, and how large must everything be?"""
 
 import asyncio
+import math
 import os
 import re
 import shutil
@@ -173,7 +174,7 @@ def show_size(
     lines = (
         ("--workers", found_size.workers, "each busy for two thirds"),
         ("--ingest-processes", found_size.ingest_processes, "singles" if singles else "batches"),
-        ("--links-max", found_size.links, f"one link takes {per_link(need):,.0f} pushes/s over {rtt}"),
+        ("--links-max", found_size.links, _of_one_link(per_link(need), rtt)),
         ("descriptors of a worker", found_size.worker_descriptors, "links, and a few more"),
         ("descriptors of an ingest process", found_size.ingest_descriptors, "callers, and a few more"),
         (
@@ -192,6 +193,12 @@ def show_size(
         print(f"{name:<34}{value:>10}   {note}")
     if found_size.redis_busy > 1:
         print("One Redis has no more than one CPU for commands: divide the tenants over several gateways.")
+
+
+def _of_one_link(per_s: float, rtt: str) -> str:
+    return (
+        f"one link takes {per_s:,.0f} pushes/s over {rtt}" if per_s < math.inf else "nothing bounds one link"
+    )
 
 
 def _seconds(word: str) -> float:

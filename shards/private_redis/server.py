@@ -87,7 +87,7 @@ class PrivateServer:
 
     def ready(self) -> bool:
         """Whether it answers PING with PONG; no while it loads its file. Blocks for half a second at most."""
-        return _answers(self.socket)
+        return _answer(self.socket).startswith(b"+PONG")
 
     def start(self, deadline_s: float = 30.0) -> None:
         """Runs the server below this process, without a supervisor, and waits until it is ready.
@@ -137,28 +137,32 @@ class PrivateServer:
 
 
 def running_url(data_dir: Path | str) -> str | None:
-    """The URL of the server that runs on this data directory now, whoever owns it; None when none answers."""
+    """The URL of the server that runs on this data directory now, whoever owns it; None when none answers.
+
+    One that answers with a refusal (it loads its file, or can't write it) runs as well, and says why to who asks it.
+    """
     try:
         last = _read_last(Path(data_dir).expanduser().resolve() / "redis")
     except OSError as error:
         raise unusable(Path(data_dir), error) from error
-    return _url(Path(last.socket)) if last is not None and _answers(Path(last.socket)) else None
+    return _url(Path(last.socket)) if last is not None and _answer(Path(last.socket)) else None
 
 
 def _url(path: Path) -> str:
     return "unix://" + quote(str(path))
 
 
-def _answers(path: Path) -> bool:
+def _answer(path: Path) -> bytes:
+    """To PING; nothing when nobody is there."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with connection:
         connection.settimeout(ANSWER_S)
         try:
             connection.connect(os.fsencode(path))
             connection.sendall(b"*1\r\n$4\r\nPING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
+            return connection.recv(64)
         except OSError:
-            return False
+            return b""
 
 
 def prepare(data_dir: Path | str, fsync: Fsync = "everysec") -> PrivateServer:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import get_type_hints
 
@@ -174,6 +175,13 @@ def test_a_master_key_of_the_wrong_form_is_named(key_file: Path, tmp_path: Path)
         (("engine", "--redis-url", "localhost:6379"), "--redis-url begins with none of"),
         (("tenant", "list", "--redis-url", "redis://user:pass/word@localhost"), "--redis-url can't be read"),
         (("tune", "check", "--redis-url", "redis://localhost?wait=1"), "--redis-url can't be read"),
+        (("run", "--redis-url", "redis://localhost/main"), "--redis-url can't be read"),
+        (
+            ("run", "--apns-ca-file", "/no/such/file"),
+            "No such file or directory; write a file of certificates",
+        ),
+        (("run", "--apns-ca-file", __file__), "no certificate is in it; write a file of certificates"),
+        (("tune", "size", "--rate", "inf"), "--rate is inf; write a number from"),
         (("admin",), "--redis-url 'clarion admin' needs one"),
         (
             ("admin", "--redis-url", "redis://localhost", "--admin-bind", "8081"),
@@ -186,6 +194,17 @@ def test_a_bad_option_says_what_to_write_instead(words: tuple[str, ...], said: s
     _, error = clarion(*words, cwd=tmp_path, code=2, CLARION_DATA_DIR=str(tmp_path / "data"))
     assert said in one_line(error)
     assert "pass/word" not in error
+
+
+def test_a_push_to_no_address_is_a_line_too(tmp_path: Path) -> None:
+    words = ("--api-key", "k", "--topic", "com.acme.app", "--device-token", "00", "--alert", "Hello")
+    _, error = clarion("send", "--url", "garbage", *words, cwd=tmp_path, code=1)
+    assert "garbage can't be reached" in one_line(error)
+
+
+def test_it_says_which_version_it_is(tmp_path: Path) -> None:
+    said, _ = clarion("--version", cwd=tmp_path, code=0)
+    assert said.strip() == version("clarion")
 
 
 def test_an_unknown_option_suggests_the_right_one(tmp_path: Path) -> None:

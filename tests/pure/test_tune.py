@@ -157,8 +157,10 @@ def test_singles_cost_more_processes_than_batches_and_more_credentials_more_desc
 
 @pytest.mark.parametrize("field", ["per_s", "payload_bytes", "credentials"])
 def test_what_can_not_be_is_refused_by_its_name(field: str) -> None:
-    with pytest.raises(OptionError, match="write a number above 0"):
+    with pytest.raises(OptionError, match="write a number from"):
         size(NEED._replace(**{field: 0}))
+    with pytest.raises(OptionError, match="write a number from"):
+        size(NEED._replace(**{field: float("nan")}))
 
 
 def test_other_costs_make_other_sizes() -> None:

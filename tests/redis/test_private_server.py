@@ -24,7 +24,7 @@ from shards.private_redis.errors import (
     DataTooNew,
     ServerDidNotStart,
 )
-from shards.private_redis.server import PrivateServer, prepare
+from shards.private_redis.server import PrivateServer, prepare, running_url
 
 DEADLINE_S = 30.0
 PACKAGED = importlib.util.find_spec(private_binary.PACKAGE) is not None
@@ -241,6 +241,20 @@ if pid == 0:
     time.sleep(1000)
 print(pid, flush=True)
 """
+
+
+def test_a_server_that_refuses_runs_and_is_not_ready(
+    prepared: Callable[..., PrivateServer], tmp_path: Path
+) -> None:
+    server = prepared(tmp_path)
+    assert running_url(tmp_path) is None
+    server.start()
+    assert running_url(tmp_path) == server.url and server.ready()
+    # any refusal will do: it says as much while it loads its file, or can't write it
+    say(server, "CONFIG", "SET", "requirepass", "secret")
+    assert running_url(tmp_path) == server.url and not server.ready()
+    server.stop()
+    assert running_url(tmp_path) is None
 
 
 def test_children_of_a_dead_owner_do_not_hold_its_lock(

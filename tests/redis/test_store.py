@@ -14,7 +14,7 @@ async def test_it_closes_at_any_moment_of_its_beginning(redis_url: str) -> None:
     for moments in range(60):
         store = Store(IngestOptions(redis_url=redis_url), Sheet(INGEST))
         store.open()
-        # where in its subscription the cancellation meets it is what matters, and each turn of the loop is another place
+        # where in its subscription the cancellation meets it is what matters: each turn of the loop is another place
         for _ in range(moments):
             await asyncio.sleep(0)
         async with asyncio.timeout(WAIT_S):
