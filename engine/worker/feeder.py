@@ -16,7 +16,7 @@ four of them.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -201,18 +201,34 @@ class Feeder:
             del self._awake[shard]
             holding = self._holdings[shard]
             wanted.append((holding, self._hand.new_claim_id(holding), plan.most))
+        with self._hand.awaiting(shards):
+            answers = await self._ask(wanted, plan, withheld)
+            taken, refused = self._receive(answers, withheld)
+        await self._dealer.deal(taken)
+        if refused is not None:
+            raise refused
+        return sum(len(run.jobs) for _, run in taken)
+
+    async def _ask(
+        self, wanted: Sequence[tuple[Holding, str, int]], plan: Round, withheld: Mapping[str, int]
+    ) -> list[Claimed | Fenced | StoreRefused]:
         try:
-            answers = await self._queue.claim(
+            return await self._queue.claim(
                 wanted,
                 quantum=plan.turn,
                 low_share=self._options.low_share,
                 # each shard may bring as much of a flow
-                rooms=[(flow, -(-room // len(shards))) for flow, room in withheld.items()],
+                rooms=[(flow, -(-room // len(wanted))) for flow, room in withheld.items()],
             )
         except StoreUnavailable as error:
             if error.in_doubt:
-                self._doubted(shards)
+                self._doubted([holding.shard for holding, _, _ in wanted])
             raise
+
+    def _receive(
+        self, answers: Iterable[Claimed | Fenced | StoreRefused], withheld: Mapping[str, int]
+    ) -> tuple[list[tuple[HeldRun, Run]], StoreRefused | None]:
+        """Take in hand what a round brought; returns the runs, and the last refusal."""
         taken: list[tuple[HeldRun, Run]] = []
         refused: StoreRefused | None = None
         for answer in answers:
@@ -224,7 +240,7 @@ class Feeder:
                         self._wake_after(holding.shard, again_s)
                     # a flow that gave something may have had more than there was room for
                     self._withheld.update(run.flow for run in runs if run.flow in withheld)
-                    # otherwise the shard was given up meanwhile, and whoever has it next gives the claim back
+                    # otherwise the shard was lost meanwhile, and its new holder gives the claim back
                     if runs and self._is_ours(holding):
                         taken += self._take(holding, claim_id, runs)
                 case Fenced(holding):
@@ -232,10 +248,7 @@ class Feeder:
                 case StoreRefused():
                     # not at once: the answers behind it are jobs that Redis has put in our hands
                     refused = answer
-        await self._dealer.deal(taken)
-        if refused is not None:
-            raise refused
-        return sum(len(run.jobs) for _, run in taken)
+        return taken, refused
 
     def _next(self, count: int) -> list[int]:
         """So many shards: first those that were rung, then those that have waited longest."""

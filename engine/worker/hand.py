@@ -1,13 +1,15 @@
 """What a worker holds: claims, the runs of jobs in them, and how many jobs still have no fate.
 
 A claim stays in Redis until each of its jobs has met its fate, so it is counted down here, and settled by one call
-when it comes to zero. It is held until Redis has taken that call: which shards have claims of ours is asked for.
+when it comes to zero. Which shards have claims of ours is asked for: one counts from the moment it is asked for, since
+Redis may have made it long before its answer comes, until Redis has taken that call.
 Jobs are tagged with the run that they were claimed in, which leads to the claim, the flow and the lane; a batch of
 fates is then counted by run, not looked up by job.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 
 from engine.policy.pace import Pace, Way
@@ -81,6 +83,7 @@ class Hand:
         self._most = most
         self._finished = finished
         self.claims: set[Claim] = set()
+        self._awaited: Collection[int] = ()
         self._numbers = count(1)
 
     def __repr__(self) -> str:
@@ -112,6 +115,19 @@ class Hand:
     def new_claim_id(self, holding: Holding) -> str:
         """An id that was never used under this fence."""
         return f"{holding.fence}:{next(self._numbers)}"
+
+    @contextmanager
+    def awaiting(self, shards: Collection[int]) -> Iterator[None]:
+        """One round of claims is under way, from these shards, until what it brings has been taken."""
+        self._awaited = shards
+        try:
+            yield
+        finally:
+            self._awaited = ()
+
+    def shards(self) -> set[int]:
+        """Those with claims in hand, of whatever fence, or on their way here."""
+        return {claim.holding.shard for claim in self.claims}.union(self._awaited)
 
     def take(self, claim: Claim, portions: Iterable[tuple[str, int]]) -> None:
         """A claim has come, with so many jobs of each flow."""

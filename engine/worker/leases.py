@@ -2,9 +2,9 @@
 
 Theory of operation. Workers of all hosts are *members*: each announces itself a few times within the term of a lease,
 and learns who else lives. From that list every member computes the same division of the shards (`policy.assignment`).
-A shard that is now somebody else's is released as soon as no claim on it is in hand; one that is now ours is acquired
-when it is free or its lease has lapsed, and what earlier holders had claimed on it is given back. A worker that its
-supervisor started again has the name of the one that died, and takes its shards back at once.
+A shard that is now somebody else's is released as soon as no claim on it is in hand or on its way here; one that is
+now ours is acquired when it is free or its lease has lapsed, and what earlier holders had claimed on it is given back.
+A worker that its supervisor started again has the name of the one that died, and takes its shards back at once.
 
     ASSIGNED ──acquired──▶ HELD ──assigned to another, or in doubt──▶ YIELDING ──no claim in hand──▶ released
        ▲                    │                                            │
@@ -17,8 +17,9 @@ claims nor settlements of the old fence pass.
 
 A claim whose answer was lost may have moved jobs into a claim that nobody knows. Only a new holder gets those back,
 so a shard *in doubt* is yielded, to ourselves: when its other claims are settled it is acquired anew. (Not before: to
-reclaim gives back all that the old fence holds, and what is under way would be sent twice.) A claim that is still on
-its way when its shard is released is dropped on arrival for the same reason: whoever comes next gives it back.
+reclaim gives back all that the old fence holds, and what is under way would be sent twice.) For the same reason a
+shard is not released while a claim is on its way: Redis may have made it before it hears of the release, and then both
+we and the next holder would have its jobs. One that comes when its shard is lost is dropped: that holder gives it back.
 """
 
 import asyncio
@@ -147,14 +148,10 @@ class Leases:
             self._yield(shard)
         await self._release()
         # not while claims of an earlier holding of ours are under way: to reclaim them would send them twice
-        coming = sorted(mine - set(self.held) - self._busy())
+        coming = sorted(mine - set(self.held) - self._hand.shards())
         if coming:
             await self._acquire(coming)
         return bool(self._yielding or mine - set(self.held))
-
-    def _busy(self) -> set[int]:
-        """Shards of which claims are in hand, of this or of an earlier holding."""
-        return {claim.holding.shard for claim in self._hand.claims}
 
     def _yield(self, shard: int) -> None:
         holding = self.held.get(shard)
@@ -171,7 +168,7 @@ class Leases:
         self._lost(holding)
 
     async def _release(self) -> None:
-        free = [self.held[shard] for shard in self._yielding - self._busy()]
+        free = [self.held[shard] for shard in self._yielding - self._hand.shards()]
         for holding, answer in zip(free, await self._queue.release(free), strict=True):
             if isinstance(answer, Fenced):
                 self._lose(holding)
