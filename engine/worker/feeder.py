@@ -60,7 +60,7 @@ class Feeder:
         options: EngineOptions,
         *,
         is_ours: Callable[[Holding], bool],
-        doubted: Callable[[Iterable[int]], None],
+        doubted: Callable[[Iterable[Holding]], None],
     ) -> None:
         self._queue = queue
         self._holdings: dict[int, Holding] = {}
@@ -222,7 +222,7 @@ class Feeder:
             )
         except StoreUnavailable as error:
             if error.in_doubt:
-                self._doubted([holding.shard for holding, _, _ in wanted])
+                self._doubted([holding for holding, _, _ in wanted])
             raise
 
     def _receive(
@@ -244,7 +244,7 @@ class Feeder:
                     if runs and self._is_ours(holding):
                         taken += self._take(holding, claim_id, runs)
                 case Fenced(holding):
-                    self._doubted((holding.shard,))
+                    self._doubted((holding,))
                 case StoreRefused():
                     # not at once: the answers behind it are jobs that Redis has put in our hands
                     refused = answer

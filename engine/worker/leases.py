@@ -20,6 +20,9 @@ so a shard *in doubt* is yielded, to ourselves: when its other claims are settle
 reclaim gives back all that the old fence holds, and what is under way would be sent twice.) For the same reason a
 shard is not released while a claim is on its way: Redis may have made it before it hears of the release, and then both
 we and the next holder would have its jobs. One that comes when its shard is lost is dropped: that holder gives it back.
+
+A doubt says that what is reclaimed was never sent. That is so only if we acquire the shard next: another that had it
+meanwhile may have died with pushes that it had sent. The fence tells, which counts the holders of a shard.
 """
 
 import asyncio
@@ -78,7 +81,8 @@ class Leases:
         self._reclaimed = reclaimed
         self._clock = clock
         self._yielding: set[int] = set()
-        self._doubted: set[int] = set()
+        # shard → the number of the holding whose claims nobody learned of
+        self._doubted: dict[int, int] = {}
         # that were heard, as of the last announcement; at the start, those that start with us
         self._known: Sequence[str] = siblings
         self._valid_until_s = float("-inf")
@@ -96,11 +100,13 @@ class Leases:
         """Whether what is in hand is certainly still ours to send."""
         return self._clock() < self._valid_until_s
 
-    def doubt(self, shards: Iterable[int]) -> None:
-        """Redis may have moved jobs of these shards into claims that were never heard of."""
-        for shard in shards:
-            self._yield(shard)
-            self._doubted.add(shard)
+    def doubt(self, holdings: Iterable[Holding]) -> None:
+        """Redis may have moved jobs into claims of these holdings that were never heard of."""
+        for holding in holdings:
+            # one that was lost is not ours to doubt
+            if self.holds(holding):
+                self._yield(holding.shard)
+                self._doubted[holding.shard] = _number(holding)
         self._wake.set()
 
     def holds(self, holding: Holding) -> bool:
@@ -163,7 +169,7 @@ class Leases:
         LOG.warning("shard %d has another holder", holding.shard)
         self._yield(holding.shard)
         self._yielding.discard(holding.shard)
-        self._doubted.discard(holding.shard)
+        self._doubted.pop(holding.shard, None)
         del self.held[holding.shard]
         self._lost(holding)
 
@@ -180,12 +186,15 @@ class Leases:
         jobs = buried = 0
         answers = await self._queue.acquire(shards, self._member, self._lease_s)
         acquired = [answer for answer in answers if isinstance(answer, Holding)]
+        # first for all of them: if Redis goes away below, they are acquired once more, and were nobody else's meanwhile
+        for holding in acquired:
+            self._hand_down(holding)
         for holding in acquired:
             # what was in doubt is all that is left there, since the claims in hand were settled before
             answer = await self._queue.reclaim(holding, sent=holding.shard not in self._doubted)
+            self._doubted.pop(holding.shard, None)
             if isinstance(answer, Fenced):
                 continue
-            self._doubted.discard(holding.shard)
             self._reclaimed(answer)
             jobs += answer.jobs
             buried += answer.in_doubt + answer.poison
@@ -199,3 +208,14 @@ class Leases:
                 self._member,
                 len(self.held),
             )
+
+    def _hand_down(self, holding: Holding) -> None:
+        """The doubt about a shard passes to the very next holding of it, and ends with any other."""
+        number = _number(holding)
+        if self._doubted.pop(holding.shard, None) == number - 1:
+            self._doubted[holding.shard] = number
+
+
+def _number(holding: Holding) -> int:
+    """Which of the shard's holdings it is; each is numbered one higher than the one before (``acquire.lua``)."""
+    return int(holding.fence.partition(".")[0])

@@ -9,9 +9,11 @@ import pytest
 import redis as redis_py
 from words import all_jobs, jobs, take
 
+from engine.policy.assignment import assign
 from engine.worker.hand import Claim, Hand
 from engine.worker.leases import Leases
 from shards.claim import Fenced, Holding, Reclaimed, Settlement, Taken
+from shards.errors import StoreUnavailable
 from shards.keys import MEMBERS, shard_keys
 from shards.lanes import Lane
 from shards.queue import Batch, Queue
@@ -185,12 +187,82 @@ async def test_a_shard_in_doubt_is_acquired_anew_and_what_its_lost_claim_held_is
         await a.queue.enqueue([Batch(3, Lane.HIGH, "t", jobs("t", 5))])
         before = a.leases.held[3]
         await take(a.queue, before, 1)
-        a.leases.doubt([3])
+        a.leases.doubt([before])
         assert 3 not in a.open
         await a.until_open(SHARDS)
         assert not a.leases.holds(before)
         assert all_jobs(await take(a.queue, a.leases.held[3], 1)) == jobs("t", 5)
         assert a.lost == []
+
+
+async def other_dies_with(raw: redis_py.Redis, a: Member, shard: int) -> None:
+    """``b`` holds a shard of which it takes a push that must not be sent twice, and says nothing more."""
+    [theirs] = await a.queue.acquire([shard], "b", 60.0)
+    assert isinstance(theirs, Holding)
+    raw.sadd(shard_keys(shard).once, "t")
+    await a.queue.enqueue([Batch(shard, Lane.HIGH, "t", jobs("t", 1))])
+    assert all_jobs(await take(a.queue, theirs, 1)) == jobs("t", 1)
+    raw.delete(shard_keys(shard).lease)
+    await a.queue.announce("b", 0)
+
+
+async def test_a_doubt_does_not_outlive_its_holding_when_the_shard_goes_to_another_that_dies(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    async with member(redis_url, "a") as a:
+        await a.until_open(SHARDS)
+        await a.queue.announce("b", 60.0)
+        a.leases.doubt(list(a.leases.held.values()))
+        await a.until_open(SHARDS // 2)
+        a.reclaimed.clear()
+        await other_dies_with(raw, a, assign(SHARDS, ["a", "b"])["b"][0])
+        await a.until_open(SHARDS)
+        # what b sent may have arrived
+        assert Reclaimed(0, in_doubt=1) in a.reclaimed
+        assert a.lost == []
+
+
+async def test_a_claim_that_is_refused_after_its_shard_was_lost_leaves_no_doubt(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    async with member(redis_url, "a") as a:
+        await a.until_open(SHARDS)
+        await a.queue.announce("b", 60.0)
+        await a.until_open(SHARDS // 2)
+        shard = min(a.open)
+        ours = a.leases.held[shard]
+        raw.delete(shard_keys(shard).lease)
+        await a.queue.acquire([shard], "b", 60.0)
+        async with asyncio.timeout(WAIT_S):
+            while a.lost != [shard]:
+                await asyncio.sleep(0.01)
+        a.leases.doubt([ours])
+        await other_dies_with(raw, a, shard)
+        await a.until_open(SHARDS)
+        assert Reclaimed(0, in_doubt=1) in a.reclaimed
+
+
+async def test_a_doubt_lasts_until_what_it_is_about_was_given_back(
+    redis_url: str, raw: redis_py.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with member(redis_url, "a") as a:
+        await a.until_open(SHARDS)
+        raw.sadd(shard_keys(3).once, "t")
+        await a.queue.enqueue([Batch(3, Lane.HIGH, "t", jobs("t", 5))])
+        await take(a.queue, a.leases.held[3], 1)
+        reclaim, refusals = a.queue.reclaim, [StoreUnavailable("gone", in_doubt=True)]
+
+        async def reclaim_late(holding: Holding, *, sent: bool = True) -> Reclaimed | Fenced:
+            if refusals:
+                raise refusals.pop()
+            return await reclaim(holding, sent=sent)
+
+        monkeypatch.setattr(a.queue, "reclaim", reclaim_late)
+        a.leases.doubt([a.leases.held[2], a.leases.held[3]])
+        await a.until_open(SHARDS)
+        assert refusals == []
+        assert Reclaimed(5) in a.reclaimed
+        assert raw.xlen(shard_keys(3).dead) == 0
 
 
 async def test_only_one_of_many_that_ask_at_once_gets_the_shard(redis_url: str) -> None:

@@ -124,14 +124,14 @@ async def feeding(
         Dealer(rig.hand, router, rig.fates, store),
         OPTIONS,
         is_ours=lambda holding: holding not in store.given_up,
-        doubted=lambda shards: doubt(shards),
+        doubted=lambda holdings: doubt(holdings),
     )
     holdings = [Holding(shard, "1.a") for shard in range(shards)]
 
-    def doubt(shards: Iterable[int]) -> None:
-        store.doubted += shards
-        for shard in shards:
-            feeder.let_go(holdings[shard])
+    def doubt(doubted: Iterable[Holding]) -> None:
+        for holding in doubted:
+            store.doubted.append(holding.shard)
+            feeder.let_go(holding)
 
     for holding in holdings:
         feeder.gain(holding)
