@@ -1,13 +1,14 @@
 """The pools of one worker: opened on demand, closed when idle, within a bound.
 
 A pool that is closed is *leaving* until its last answer has come: it takes no more jobs, and gives back what it had not
-sent. Opening one beyond the bound closes the one that was used least recently; how fast links are opened to a host is
-bounded elsewhere (``engine.link.host``).
+sent. Opening one beyond the bound closes the one that was used least recently, but none that the same route leads to:
+its pushes are being sorted by pool just then. So a tenant with more credentials than the bound has a pool for each. How
+fast links are opened to a host is bounded elsewhere (``engine.link.host``).
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from engine.apns.identity import Identity
@@ -63,13 +64,12 @@ class Pools:
         """How many of them were closed because the others were enough."""
         return sum(host.spared for host in self._hosts.values())
 
-    def get(self, environment: str, identity: Identity) -> Pool:
-        """The pool that speaks for this identity, opened if there is none."""
+    def get(self, environment: str, identity: Identity, spared: Collection[Pool] = ()) -> Pool:
+        """The pool that speaks for this identity, opened if there is none, for which none of the spared is closed."""
         key = PoolKey(environment, identity.team_id, identity.key_id, identity.fingerprint)
         pool = self._open.get(key)
         if pool is None:
-            if len(self._open) >= self._options.pools_most:
-                self.close(min(self._open.values(), key=lambda each: (bool(each.in_hand()), each.used_s)))
+            self._make_room(spared)
             pool = self._open[key] = Pool(
                 key,
                 self._hosts[environment],
@@ -80,6 +80,15 @@ class Pools:
                 may_send=self._may_send,
             )
         return pool
+
+    def _make_room(self, spared: Collection[Pool]) -> None:
+        """Close as many as it takes for one more, as far as there are others than the spared."""
+        excess = len(self._open) + 1 - self._options.pools_most
+        if excess > 0:
+            others = [pool for pool in self if pool not in spared]
+            others.sort(key=lambda each: (bool(each.in_hand()), each.used_s))
+            for pool in others[:excess]:
+                self.close(pool)
 
     def close(self, pool: Pool) -> None:
         """Use it no more; what it has not sent is ready again for others."""

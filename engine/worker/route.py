@@ -1,6 +1,6 @@
 """Where the pushes of one flow go: by topic to a credential, and so to a pool."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from engine.apns.headers import Held
@@ -13,7 +13,8 @@ NEVER_MS: Final = 2**63
 # after which a credential that could not be used is tried again: the master key may have been put right
 AGAIN_MS: Final = 30_000
 
-OpenPool = Callable[[Tenant, Credential, str], Pool | None]
+# for a credential of a tenant in an environment; the pools are those that must not be closed to make room for it
+OpenPool = Callable[[Tenant, Credential, str, Collection[Pool]], Pool | None]
 
 
 class Route:
@@ -75,7 +76,7 @@ class Route:
         credential = choose(self.tenant.credentials, self.environment, topic, self._now_ms)
         if credential is None:
             return None
-        pool = self._open_pool(self.tenant, credential, self.environment)
+        pool = self._open_pool(self.tenant, credential, self.environment, self.pools)
         if pool is None:
             self._look_again()
         else:

@@ -142,7 +142,8 @@ class Router:
         rests = {pool for pool in self.pools if (pool.unreachable or pool.pauses) and pool.rests()}
         flows = list(self._closed)
         for pool in rests:
-            flows += (flow for flow in pool.flows if self._routes[flow].pools <= rests)
+            routes = (self._routes.get(flow) for flow in pool.flows)
+            flows += (route.flow for route in routes if route is not None and route.pools <= rests)
         return flows
 
     def rests(self, flow: str) -> bool:
@@ -179,13 +180,15 @@ class Router:
             self._closed[flow] = self._clock() + CLOSED_S
         return route
 
-    def _open(self, tenant: Tenant, credential: Credential, environment: str) -> Pool | None:
+    def _open(
+        self, tenant: Tenant, credential: Credential, environment: str, spared: Collection[Pool]
+    ) -> Pool | None:
         try:
             identity = self._identities.of(tenant.id, credential)
         except (VaultError, KeyFileError) as error:
             LOG.warning("credential %s of tenant %s can't be used: %s", credential.name, tenant.id, error)
             return None
-        return self.pools.get(environment, identity)
+        return self.pools.get(environment, identity, spared)
 
     async def _renew_some(self, tenant_ids: list[str]) -> None:
         await self._directory.learn(tenant_ids)

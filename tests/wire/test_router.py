@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 from rig import Rig, run, until
 
@@ -200,6 +201,44 @@ def test_beyond_the_bound_the_pool_that_was_used_least_recently_is_closed() -> N
                     rig.teams[2].team_id,
                 }
                 await until(lambda: open_links(router) == 2, lambda: router)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("pools_most", [2, 1])
+def test_at_the_bound_a_flow_that_needs_another_pool_keeps_those_that_it_has(pools_most: int) -> None:
+    async def scenario() -> None:
+        async with Rig(teams=3) as rig:
+            # one tenant with a key for each of two topics
+            ours = [team._replace(tenant="tenant-0") for team in rig.teams[:2]]
+            keys = tuple(
+                replace(key, topics=(team.topic,))
+                for team in ours
+                for key in tenant_of(team, VAULT).credentials
+            )
+            office = Office(
+                Tenant("tenant-0", tuple(team.topic for team in ours), keys), tenant_of(rig.teams[2], VAULT)
+            )
+            async with routing(rig, office, pools_most=pools_most) as router:
+                await push(rig, router, 2)
+                route = await router.route("tenant-0")
+                first = route.pool(ours[0].topic)
+                assert first is not None
+                rig.clock.ahead_s += 0.1
+                # of all pools it is the one that was used least recently
+                for pool in set(router.pools) - {first}:
+                    pool.add([])
+                second = route.pool(ours[1].topic)
+                assert second is not None
+                second.pause("", "InvalidProviderToken")
+                assert router.resting() == []
+                first.pause("", "InvalidProviderToken")
+                assert set(router.resting()) == {"tenant-0"}
+                assert router.known("tenant-0") is route and set(router.pools) == {first, second}
+                # what was too many goes when another asks
+                await push(rig, router, 2)
+                assert len(list(router.pools)) == pools_most
+                assert router.resting() == []
 
     run(scenario)
 
