@@ -20,7 +20,7 @@ from engine.policy.token_quality import BAD, QualityOptions, State, TokenQuality
 from engine.policy.verdict import Fate, Scope, Verdict, condemns, judge
 from engine.worker.conditions import ConditionLog
 from engine.worker.hand import Hand, HeldRun
-from engine.worker.measures import WORKER
+from engine.worker.measures import WORKER, label_of
 from engine.worker.waits import Waits
 from shards.claim import Burial, Reclaimed, Retry
 from shards.job import Job, encode_job
@@ -31,6 +31,8 @@ LOG: Final = logging.getLogger("clarion.fates")
 
 class Fates:
     """Receives what links report. ``stirred`` is called after each batch, when there may be room for more jobs.
+
+    ``tally`` counts what became of jobs, by names of which there are only so many.
 
     ``conditions`` learns what keeps a credential from being used; ``bury_in_doubt`` are the tenants whose pushes must
     not arrive twice; ``rests`` says whether a flow is not claimed for now. The worker and the router fill them in.
@@ -182,7 +184,7 @@ class Fates:
         return Burial(run.tenant, reason, int(self._wall() * 1000), job, run.lane)
 
     def _bury(self, run: HeldRun, burial: Burial) -> None:
-        self.tally[f"refused {burial.reason}"] += 1
+        self.tally[f"refused {label_of(burial.reason)}"] += 1
         run.claim.burials.append(burial)
         self._hand.finish(run, 1)
 

@@ -37,6 +37,16 @@ REASONS: Final = (
     "other",
 )
 
+_KNOWN: Final = frozenset(REASONS)
+
+
+def label_of(reason: str) -> str:
+    """The one of ``REASONS`` that a dead letter's reason is counted under. Letters have more words than these, and a
+    peer may invent any number of them."""
+    word = reason.partition(":")[0]
+    return word if word in _KNOWN else "other"
+
+
 STARTS: Final = starts()
 PUSHES: Final = Measure(
     Kind.COUNTER,

@@ -39,7 +39,7 @@ class Report:
             outcome, _, reason = name.partition(" ")
             if outcome == "refused":
                 self._sheet.add(measures.PUSHES, count, "buried")
-                self._sheet.add(measures.BURIED, count, reason.partition(":")[0])
+                self._sheet.add(measures.BURIED, count, reason)
             else:
                 self._sheet.add(measures.PUSHES, count, name.replace(" ", "_"))
         self._told = now

@@ -215,6 +215,25 @@ def test_s35_a_refusal_is_understood_whole_split_bare_or_unreadable() -> None:
     run(scenario)
 
 
+def test_reasons_that_no_list_knows_are_counted_as_one_and_stand_in_full_in_the_letters() -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            pool = await rig.warm_pool()
+            # with a colon, as what is told of a push that was given up
+            strange = [f"Strange{number}: PayloadTooLarge" for number in range(20)]
+            answers = [
+                {"do": "answer", "status": 400, "body": f'{{"reason":"{reason}"}}'}
+                for reason in (*strange, "PayloadTooLarge")
+            ]
+            rig.simulator.script([{"times": 1, "then": [answer]} for answer in answers])
+            claim, _ = rig.push(pool, 21)
+            await until(lambda: claim.left == 0, lambda: pool)
+            assert {burial.reason for burial in claim.burials} == {*strange, "PayloadTooLarge"}
+            assert rig.fates.tally == {"accepted": 1, "refused other": 20, "refused PayloadTooLarge": 1}
+
+    run(scenario)
+
+
 def test_s36_an_answer_belongs_to_its_stream_whatever_apns_id_it_bears() -> None:
     async def scenario() -> None:
         async with Rig() as rig:
