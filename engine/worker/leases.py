@@ -170,17 +170,18 @@ class Leases:
         self._yield(holding.shard)
         self._yielding.discard(holding.shard)
         self._doubted.pop(holding.shard, None)
-        del self.held[holding.shard]
+        # a beat may still be under way while we leave
+        self.held.pop(holding.shard, None)
         self._lost(holding)
 
     async def _release(self) -> None:
-        free = [self.held[shard] for shard in self._yielding - self._hand.shards()]
+        free = [self.held[shard] for shard in self._yielding & self.held.keys() - self._hand.shards()]
         for holding, answer in zip(free, await self._queue.release(free), strict=True):
             if isinstance(answer, Fenced):
                 self._lose(holding)
             else:
                 self._yielding.discard(holding.shard)
-                del self.held[holding.shard]
+                self.held.pop(holding.shard, None)
 
     async def _acquire(self, shards: Sequence[int]) -> None:
         jobs = buried = 0

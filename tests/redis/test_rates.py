@@ -89,8 +89,8 @@ async def test_who_waits_as_long_as_it_says_is_granted_something_and_not_before(
 ) -> None:
     wanted = Ask("acme", 50.0, 50)
     async with opened(redis_url) as rates:
-        assert await ask(rates, wanted, need=55) == Grant(55, -5, 120)
         began_s, began_us = raw.time()
+        assert await ask(rates, wanted, need=55) == Grant(55, -5, 120)
         deadline_s = time.monotonic() + 10
         while (await ask(rates, wanted, need=1)).granted == 0:
             assert time.monotonic() < deadline_s
