@@ -172,3 +172,12 @@ def test_the_reason_is_known_in_any_spelling(reason: str) -> None:
 @pytest.mark.parametrize("reason", ["Unregistered", "DeviceTokenNotForTopic", "ExpiredToken", ""])
 def test_tokens_that_died_where_they_belong_are_not_meant(reason: str) -> None:
     assert not is_bad(reason)
+
+
+def test_a_suspect_is_still_known_when_silent_flows_are_swept_out() -> None:
+    made = suspect(0.0)
+    for number in range(2_000):
+        made.learn(f"tenant-{number}", 1, 0, 600.0 + number)
+    assert made.doubts(FLOW)
+    # whoever raised the condition hears that it is over
+    assert made.forget(FLOW)
