@@ -46,3 +46,31 @@ async def test_a_condition_that_is_over_and_met_again_at_once_is_another_one(
         await tenants.close()
     said = [record.getMessage().split()[0] for record in caplog.records]
     assert said == ["most", "device", "most", "device"]
+
+
+async def test_refusals_that_are_met_while_a_condition_is_written_are_written_after_it(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions_module, "GATHER_S", 0.01)
+    tenants = Tenants(redis_url)
+    store = tenants.conditions
+    noted = store.note
+    counts: list[int] = []
+
+    async def note(name: ConditionName, reason: str, now_ms: int, count: int) -> bool:
+        counts.append(count)
+        if len(counts) == 1:
+            log.note_flow(FLOW, "BadDeviceToken", 4)
+        return await noted(name, reason, now_ms, count)
+
+    monkeypatch.setattr(store, "note", note)
+    try:
+        log = ConditionLog(store, wall=lambda: 1_000.0)
+        log.note_flow(FLOW, "BadDeviceToken", 3)
+        name = ConditionName.of_flow(FLOW)
+        await written(store, Condition(name, "BadDeviceToken", 1_000_000, 1_000_000, 7))
+        while log._writing is not None:
+            await asyncio.sleep(0.01)
+    finally:
+        await tenants.close()
+    assert counts == [3, 4]
