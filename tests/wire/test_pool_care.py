@@ -3,6 +3,8 @@
 import pytest
 from rig import Rig, run, until
 
+FIRST_S = 0.05
+
 
 def test_a_slow_answer_is_not_silence_because_pings_are_answered() -> None:
     async def scenario() -> None:
@@ -54,3 +56,37 @@ def test_a_reason_that_condemns_the_connection_replaces_it_once(reason: str) -> 
             assert rig.simulator.ledger.connections_opened == 2
 
     run(scenario)
+
+
+def test_links_that_end_soon_are_replaced_ever_later_until_one_was_of_use_for_long(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            pool = rig.pool(most=1, redial_first_s=FIRST_S, steady_s=60.0, silent_s=600.0)
+
+            async def use_a_link() -> None:
+                claim, _ = rig.push(pool, 1)
+                await until(lambda: claim.left == 0, lambda: pool)
+
+            async def end_it() -> None:
+                pool.links[0].abort()
+                await until(lambda: not pool.links, lambda: pool)
+
+            for _ in range(3):
+                await use_a_link()
+                await end_it()
+            await use_a_link()
+            rig.clock.ahead_s += 60.0
+            await use_a_link()
+            # the end of this one says nothing, and that of the next is the first of its kind
+            await end_it()
+            await use_a_link()
+            await end_it()
+
+    run(scenario)
+    delays_s = [record.args[1] for record in caplog.records if "next try" in record.msg]
+    # in units of the first delay; half of each is chance
+    units = [delay_s / FIRST_S for delay_s in delays_s]
+    assert [0.5 <= unit <= 1 for unit in units] == [True, False, False, True], units
+    assert 1 <= units[1] <= 2 <= units[2] <= 4, units
