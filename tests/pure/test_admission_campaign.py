@@ -99,6 +99,14 @@ def test_places_that_took_nothing_refuse_their_devices() -> None:
     assert sum(isinstance(each, bytes) for each in results) == 40 - results.count(full)
 
 
+def test_its_size_counts_the_record_once_for_each_place_that_stores_it() -> None:
+    parcel = addressed(*(f"{number:04x}" for number in range(40)), "xy").parcel()
+    assert parcel.campaign is not None
+    elements = sum(len(push) for pushes in parcel.by_place.values() for push in pushes)
+    assert parcel.size == elements + TENANT.spread * len(parcel.campaign[1])
+    assert len(parcel.by_place) == TENANT.spread > 1
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "pointer"),
     [
