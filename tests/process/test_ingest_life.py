@@ -15,11 +15,21 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from ingest_process import TOPIC, IngestProcess, Response, create_tenant, push_request, read_response, stored
+from ingest_process import (
+    END_S,
+    TOPIC,
+    IngestProcess,
+    Response,
+    create_tenant,
+    push_request,
+    read_response,
+    stored,
+)
 from redis_server import RedisServer
 
 from ingest.options import IngestOptions
 from shards.listening import ListenError, listen
+from shards.redis import ANSWER_TIMEOUT_S
 
 GOOD: dict[str, Any] = {"device_token": "ab" * 32, "topic": TOPIC, "payload": {"aps": {"alert": "x"}}}
 Start = Callable[..., IngestProcess]
@@ -107,7 +117,8 @@ def test_a_redis_that_hangs_leaves_the_push_in_doubt(
     try:
         began_s = time.monotonic()
         assert ingest.get("/readyz").status == 503
-        assert time.monotonic() - began_s < 3
+        # sooner than a push is given up, or whoever asks would not hear of it in time
+        assert time.monotonic() - began_s < ANSWER_TIMEOUT_S
         answer = ingest.push(key, GOOD)
     finally:
         os.kill(redis_server.pid, signal.SIGCONT)
@@ -162,7 +173,8 @@ def test_a_client_that_goes_away_hurts_nobody(redis_server: RedisServer, key: st
 def test_a_stop_answers_what_is_open_and_closes_what_is_idle(
     redis_server: RedisServer, key: str, start: Start, how: str
 ) -> None:
-    ingest = start()
+    # either is longer than this test waits for its end
+    ingest = start(grace_s=10 * END_S, keepalive_s=10 * END_S)
     ingest.await_ready()
     idle, busy = ingest.connect(), ingest.connect()
     idle.sendall(push_request(key, GOOD))
@@ -183,9 +195,7 @@ def test_a_stop_answers_what_is_open_and_closes_what_is_idle(
     answer = read_response(busy)
     assert (answer.status, answer.headers["connection"]) == (202, "close")
     assert busy.recv(10) == b""
-    began_s = time.monotonic()
     assert "Traceback" not in ingest.end()
-    assert time.monotonic() - began_s < 3
     for connection in (idle, busy):
         connection.close()
     assert len(stored(redis_server.url)) == 2
@@ -219,14 +229,13 @@ def test_a_body_that_does_not_arrive_in_time_is_given_up_and_its_connection_clos
 
 
 def test_a_request_that_does_not_end_is_given_up_after_the_grace(key: str, start: Start) -> None:
-    ingest = start(grace_s=0.3)
+    # its body may take longer than its end is waited for
+    ingest = start(grace_s=0.3, body_s=10 * END_S)
     ingest.await_ready()
     with ingest.connect() as stuck:
         stuck.sendall(push_request(key, GOOD)[:-5])
         time.sleep(0.1)
-        began_s = time.monotonic()
         ingest.end()
-        assert time.monotonic() - began_s < 5
 
 
 def test_it_pulses_every_second() -> None:
