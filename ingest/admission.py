@@ -44,6 +44,7 @@ NOT_AN_OBJECT: Final = Refusal(
 EMPTY_PAYLOAD: Final = Refusal(
     Code.BAD_PAYLOAD, 'the payload is empty, which Apple refuses; write at least {"aps": {}}', "/payload"
 )
+PAYLOAD_TOO_DEEP: Final = Refusal(Code.BAD_PAYLOAD, "arrays or objects are nested too deeply", "/payload")
 BAD_PUSH_TYPE: Final = Refusal(
     Code.BAD_PUSH_TYPE,
     f"a push type is 1 to 32 lower-case letters; Apple's are {', '.join(SUFFIXES)}",
@@ -128,7 +129,10 @@ def _admit_one(notification: Notification, job_id: bytes, now_ms: int) -> Job | 
             return EMPTY_PAYLOAD
     if len(payload) > PAYLOAD_BYTES_MOST:
         most = VOIP_PAYLOAD_BYTES_MOST if push_type == "voip" else PAYLOAD_BYTES_MOST
-        payload = _shortened(payload, most)
+        shortened = _shortened(payload, most)
+        if shortened is None:
+            return PAYLOAD_TOO_DEEP
+        payload = shortened
         if len(payload) > most:
             return _payload_too_large(len(payload), most, push_type)
 
@@ -244,13 +248,20 @@ def _foreign(topics: Sequence[str]) -> Refusal:
     )
 
 
-def _shortened(payload: bytes, most: int) -> bytes:
-    """The payload without formatting white space if that is what makes it too large.
+def _shortened(payload: bytes, most: int) -> bytes | None:
+    """The payload without formatting white space if that is what makes it too large; None if it is nested too deeply
+    for that.
 
     ``msgspec.json.format`` leaves every number and escape as it was written; a decoder and an encoder would not
     (1e400, integers beyond 64 bits, members of the same name).
     """
-    return msgspec.json.format(payload, indent=-1) if len(payload) > most else payload
+    if len(payload) <= most:
+        return payload
+    try:
+        return msgspec.json.format(payload, indent=-1)
+    except RecursionError:
+        # a few levels lie between what the decoder skips over and what can be formatted (msgspec 0.22, found by test)
+        return None
 
 
 def _payload_too_large(size: int, most: int, push_type: str) -> Refusal:

@@ -9,6 +9,7 @@ import pytest
 
 from ingest.admission import admit, judge_topic
 from ingest.problems import Code
+from ingest.schema import decode_lines
 from shards.credential import Credential
 from shards.job import Job
 from shards.notification import Notification
@@ -189,6 +190,34 @@ def test_formatting_that_makes_it_too_large_is_removed_and_nothing_else_changed(
     judged = verdict(with_payload(raw))
     assert isinstance(judged, Job)
     assert judged.payload == b'{"big":123456789012345678901234567890,"e":1e400,"e":1.0,"t":"a  b\\u00e9"}'
+
+
+def nested(depth: int) -> bytes:
+    """A payload that is too large by white space, with arrays so deep in one another."""
+    return b'{"a":' + b"[ " * depth + b"] " * depth + b'," ":"' + b" " * 4_200 + b'"}'
+
+
+def test_a_payload_that_is_nested_too_deeply_to_be_shortened_is_refused_and_spoils_nothing_else() -> None:
+    batch = [with_payload(raw) for raw in (b'{"aps":{}}', nested(100_000), b'{"aps":{}}')]
+    first, deep, last = admit(batch, TENANT, [b"1", b"2", b"3"], NOW_MS)
+    assert isinstance(first, Job) and isinstance(last, Job)
+    assert deep == Refusal(Code.BAD_PAYLOAD, "arrays or objects are nested too deeply", "/payload")
+
+
+def test_however_deeply_a_payload_is_nested_it_is_judged() -> None:
+    # some of them are not too deep to be skipped over, and are to be formatted
+    lines = [
+        b'{"device_token":"ab","topic":"com.acme.app","payload":%b}' % nested(depth)
+        for depth in range(800, 1_100)
+    ]
+    decoded = decode_lines(b"\n".join(lines), len(lines))
+    assert not isinstance(decoded, Refusal)
+    verdicts = admit(decoded, TENANT, [b"id"] * len(lines), NOW_MS)
+    assert {each.code for each in verdicts if isinstance(each, Refusal)} == {
+        Code.PAYLOAD_TOO_LARGE,
+        Code.BAD_PAYLOAD,
+        Code.MALFORMED_JSON,
+    }
 
 
 @pytest.mark.parametrize("priority", [0, -1, 2, 11, 10**30])

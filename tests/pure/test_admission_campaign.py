@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from ingest.admission import admit
@@ -87,6 +88,13 @@ def test_results_are_in_order_and_a_bad_token_spoils_no_other() -> None:
     # the same device twice is two pushes, as it is in a batch
     ids = [each for each in results if isinstance(each, bytes)]
     assert len(set(ids)) == 3
+
+
+def test_a_payload_that_is_nested_too_deeply_to_be_shortened_is_the_campaigns_fault() -> None:
+    deep = msgspec.Raw(b'{"a":' + b"[ " * 100_000 + b"] " * 100_000 + b"}")
+    wanted = CampaignRequest(device_tokens=msgspec.Raw(b'["ab"]'), topic="com.acme.app", payload=deep)
+    judged = admit_campaign(wanted, TENANT, ID, NOW_MS, PLACE)
+    assert isinstance(judged, Refusal) and (judged.code, judged.pointer) == (Code.BAD_PAYLOAD, "/payload")
 
 
 def test_places_that_took_nothing_refuse_their_devices() -> None:
