@@ -4,8 +4,7 @@ Pure: no clock, no chance, no IO. What a campaign's pushes have in common is adm
 rules; then each device token is judged by itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -78,9 +77,3 @@ def admit_campaign(
     if isinstance(verdict, Refusal):
         return verdict
     return Addressed(campaign_id, encode_campaign(common_of(verdict)), request, place)
-
-
-def portions(tokens: Sequence[str | Refusal], size: int) -> Iterable[Iterable[str | Refusal]]:
-    """The tokens, so many at a time."""
-    coming = iter(tokens)
-    return (islice(coming, size) for _ in range(0, len(tokens), size))

@@ -17,14 +17,15 @@ from ingest.admission import admit
 from ingest.answer import Answer, refused
 from ingest.authentication import authenticate
 from ingest.body import JSON, NDJSON, media_type, read_body
-from ingest.campaign import admit_campaign, portions
+from ingest.campaign import admit_campaign
 from ingest.fates import IN_DOUBT, NOT_REACHED, refusal_by_rate, refusal_for, refusal_for_all, refusal_of
+from ingest.faults import EMPTY_BODY
 from ingest.gather import Parcel, Place, Placer, Reason, Stored, pack, placer
 from ingest.options import IngestOptions
 from ingest.problems import Code, Problem, problem
 from ingest.randomness import Randomness
 from ingest.rate import Allowance
-from ingest.schema import EMPTY_BODY, Decoded, decode_array, decode_lines, decode_one, decode_request
+from ingest.schema import Decoded, decode_array, decode_lines, decode_one, decode_request
 from ingest.store import Store
 from shards.api_key import Scope
 from shards.campaign import new_campaign_id
@@ -33,8 +34,10 @@ from shards.problem import Refusal
 from shards.tenant import Tenant
 
 ID_RANDOM_BYTES: Final = 10
-# devices of a campaign that are looked at before others have their turn
+# devices of a campaign, notifications of a batch, and results that are looked at before others have their turn
 ADDRESSED_AT_ONCE: Final = 2_000
+ADMITTED_AT_ONCE: Final = 1_000
+ANSWERED_AT_ONCE: Final = 5_000
 
 ONE_IS_JSON: Final = Refusal(Code.CONTENT_TYPE, f"send the notification with Content-Type: {JSON}")
 CAMPAIGN_IS_JSON: Final = Refusal(Code.CONTENT_TYPE, f"send the campaign with Content-Type: {JSON}")
@@ -60,14 +63,6 @@ class BatchCounts(msgspec.Struct, frozen=True):
 
     accepted: int
     refused: int
-
-
-class BatchAnswer(msgspec.Struct, frozen=True):
-    """The answer to a batch: one result for each notification, in order."""
-
-    accepted: int
-    refused: int
-    results: Sequence[Accepted | Refused]
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -150,15 +145,22 @@ class Pushes:
         if not body:
             return EMPTY_BODY
         decode = decode_lines if media == NDJSON else decode_array
-        notifications = decode(body, self._options.batch_items_most)
-        if isinstance(notifications, Refusal):
-            return notifications
-        verdicts = self._admit(notifications, tenant)
+        coming = decode(body, self._options.batch_items_most, ADMITTED_AT_ONCE)
+        if isinstance(coming, Refusal):
+            return coming
+        notifications: list[Decoded] = []
+        verdicts: list[Job | Refusal] = []
+        for some in coming:
+            notifications += some
+            verdicts += self._admit(some, tenant)
+            if len(some) == ADMITTED_AT_ONCE:
+                # whoever else is being served
+                await asyncio.sleep(0)
         stored = await self._store_batch(notifications, verdicts, tenant, allowance)
         if isinstance(stored, Refusal):
             return stored
         results = [each if isinstance(each, Refusal) else each.id for each in stored]
-        return _batch_answer(results, request_id, minimal=_wants_minimal(request))
+        return await _batch_answer(results, request_id, minimal=_wants_minimal(request))
 
     async def _campaign(
         self, request: web.BaseRequest, request_id: str, tenant: Tenant, allowance: Allowance | None
@@ -168,7 +170,7 @@ class Pushes:
         body = await read_body(request, self._options.body_bytes_most, self._options.body_s)
         if isinstance(body, Refusal):
             return body
-        decoded = decode_request(body, self._options.campaign_devices_most)
+        decoded = decode_request(body, self._options.campaign_devices_most, ADDRESSED_AT_ONCE)
         if isinstance(decoded, Refusal):
             return decoded
         wanted, tokens = decoded
@@ -180,7 +182,7 @@ class Pushes:
         admitted = admit_campaign(wanted, tenant, campaign_id, now_ms, place)
         if isinstance(admitted, Refusal):
             return admitted
-        for some in portions(tokens, ADDRESSED_AT_ONCE):
+        for some in tokens:
             admitted.address(some)
             # whoever else is being served
             await asyncio.sleep(0)
@@ -189,7 +191,7 @@ class Pushes:
         if isinstance(refused, Refusal):
             return refused
         results = admitted.results({where: refusal_for(reason) for where, reason in refused.items()})
-        return _batch_answer(results, request_id, minimal=_wants_minimal(request))
+        return await _batch_answer(results, request_id, minimal=_wants_minimal(request))
 
     def _admit(self, notifications: Sequence[Decoded], tenant: Tenant) -> list[Job | Refusal]:
         now_ms = int(self._now_s() * 1000)
@@ -252,22 +254,28 @@ class Pushes:
 _Push = Callable[[web.BaseRequest, str, Tenant, Allowance | None], Awaitable[Answer | Refusal]]
 
 
-def _batch_answer(ids: Sequence[bytes | Refusal], request_id: str, *, minimal: bool) -> Answer:
+async def _batch_answer(ids: Sequence[bytes | Refusal], request_id: str, *, minimal: bool) -> Answer:
     """``ids``: the apns-id of each push, or why there is none."""
-    results: list[Accepted | Refused] = []
-    accepted = 0
-    for each in ids:
-        if isinstance(each, Refusal):
-            results.append(Refused(problem(each)))
-        else:
-            accepted += 1
-            results.append(Accepted(each.decode()))
-    refused_count = len(ids) - accepted
+    refused_count = sum(isinstance(each, Refusal) for each in ids)
+    counts = BatchCounts(len(ids) - refused_count, refused_count)
     status = 207 if refused_count else 202
     if minimal:
-        counts = BatchCounts(accepted, refused_count)
         return Answer(status, _encode(counts), request_id, headers="Preference-Applied: return=minimal\r\n")
-    return Answer(status, _encode(BatchAnswer(accepted, refused_count, results)), request_id)
+    written: list[bytes] = []
+    for at in range(0, len(ids), ANSWERED_AT_ONCE):
+        if at:
+            # whoever else is being served
+            await asyncio.sleep(0)
+        results = [
+            Refused(problem(each)) if isinstance(each, Refusal) else Accepted(each.decode())
+            for each in ids[at : at + ANSWERED_AT_ONCE]
+        ]
+        written.append(_encode(results)[1:-1])
+    body = b'{"accepted":%d,"refused":%d,"results":[%b]}' % (
+        *msgspec.structs.astuple(counts),
+        b",".join(written),
+    )
+    return Answer(status, body, request_id)
 
 
 def _wants_minimal(request: web.BaseRequest) -> bool:

@@ -11,10 +11,10 @@ import msgspec
 
 from ingest.admission import BAD_TOKEN, COLLAPSE_ID_BYTES_MOST, PRIORITIES, TOKEN_DIGITS_MOST
 from ingest.body import JSON, NDJSON
+from ingest.faults import EXPECTED
 from ingest.handlers import Accepted, BatchCounts, Refused
 from ingest.options import IngestOptions
 from ingest.problems import KINDS, Code, Problem, problem
-from ingest.schema import EXPECTED
 from ingest.standing import Obstacle, Standing, StandingLimits, Waiting
 from shards.notification import CampaignRequest, Notification
 from shards.problem import CONTENT_TYPE, Refusal

@@ -1,7 +1,10 @@
 """From the bytes of a body to Notifications, or to a campaign, or to refusals that say what to write instead. Pure.
 
 A batch is decoded whole when all of it is well, which costs a quarter of a microsecond an item. Only when that
-fails is it cut into raw items that are decoded one by one, so that a bad item never spoils its batch.
+fails is it cut into raw items that are decoded one by one, so that a bad item never spoils its batch. That takes so
+much longer that others must have their turn meanwhile: notifications and device tokens come in portions, of which
+each is decoded when it is asked for. Whatever a body holds, what is done byte by byte is done in C, and the steps in
+Python are as many as items may be.
 
 The payload is a ``msgspec.Raw``, which the decoder skips over instead of reading. Skipping proves the grammar
 (brackets, numbers, escapes, control characters), but not that strings are UTF-8 (msgspec 0.22, found by test), so
@@ -9,82 +12,33 @@ that is asked once for a whole body, and of each item only when the body fails.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from functools import lru_cache
 from io import BytesIO
-from typing import Final
+from itertools import islice
+from typing import Final, TypeVar
 
 import msgspec
 
+from ingest.faults import EXPECTED, NOT_UNICODE, Faults, is_utf8, without_escaped_backslashes
 from ingest.problems import Code
 from shards.notification import CampaignRequest, Notification
 from shards.problem import Refusal
 
+T = TypeVar("T")
+V = TypeVar("V")
 Decoded = Notification | Refusal
 
 FIELDS: Final = Notification.__struct_fields__
 CAMPAIGN_FIELDS: Final = CampaignRequest.__struct_fields__
+# what an array of device tokens with very many commas may have of brackets: some in bad tokens
+BRACKETS_MOST: Final = 1_000
 
-# What a value must be, for each field that has a type of its own.
-EXPECTED: Final = {
-    "device_token": "a string of hexadecimal digits, as the app got it from Apple",
-    "device_tokens": "an array of such strings, one for each device",
-    "topic": "a string: the app's bundle id, with Apple's suffix for the push type if that has one",
-    "payload": 'a JSON object such as {"aps": {"alert": "Hello"}}',
-    "lane": '"high" or "low"',
-    "push_type": 'a string such as "alert" or "background"',
-    "priority": "1, 5 or 10, or absent",
-    "expiration": "Unix time in whole seconds, or 0 for one attempt without storing, or absent",
-    "collapse_id": "a string of at most 64 bytes, or absent",
-    "environment": '"production" or "sandbox"',
-}
-
-# What other gateways and Apple's own headers call our fields; spelling mistakes are found by likeness.
-OTHER_NAMES: Final = {
-    "token": "device_token",
-    "tokens": "device_token",
-    "device": "device_token",
-    "registrationid": "device_token",
-    "apnstopic": "topic",
-    "bundleid": "topic",
-    "app": "topic",
-    "aps": "payload",
-    "data": "payload",
-    "body": "payload",
-    "alert": "payload",
-    "message": "payload",
-    "notification": "payload",
-    "type": "push_type",
-    "apnspushtype": "push_type",
-    "apnspriority": "priority",
-    "ttl": "expiration",
-    "expiry": "expiration",
-    "expires": "expiration",
-    "apnsexpiration": "expiration",
-    "collapsekey": "collapse_id",
-    "apnscollapseid": "collapse_id",
-    "threadid": "collapse_id",
-    "env": "environment",
-    "sandbox": "environment",
-    "development": "environment",
-    "production": "environment",
-    "queue": "lane",
-    "urgency": "lane",
-}
-
-EMPTY_BODY: Final = Refusal(Code.EMPTY_BODY, "send the notification as a JSON object in the body")
 EMPTY_BATCH: Final = Refusal(
     Code.BATCH_EMPTY,
     "send at least one notification, as a JSON array or with application/x-ndjson one a line",
 )
-NOT_UNICODE: Final = Refusal(
-    Code.MALFORMED_JSON,
-    "a text is not valid Unicode: JSON is sent as UTF-8, and a \\ud8.. escape needs its second half "
-    "(was an emoji cut in two?)",
-)
-TOO_DEEP: Final = Refusal(Code.MALFORMED_JSON, "arrays or objects are nested too deeply")
 NOT_AN_OBJECT: Final = Refusal(
     Code.WRONG_TYPE, "a notification must be a JSON object; a JSON array of them goes to /v1/push/batch"
 )
@@ -110,14 +64,9 @@ _decode_list: Final = msgspec.json.Decoder(list[Notification]).decode
 _decode_raws: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 _UNSOUND: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_PLACE: Final = re.compile(r" - at `\$(?:\.(\w+))?.*`$", re.DOTALL)
-_NAMED_FIELD: Final = re.compile(r"(missing required|contains unknown) field `(.*)`", re.DOTALL)
-# Only a name that can't be a device token or a key is said back: short, and not all digits of hexadecimal.
-_SAFE_NAME: Final = re.compile(r"(?![0-9a-fA-F]{9,}$)[A-Za-z][A-Za-z0-9_.-]{0,31}")
-# Group 1 keeps what must stay: an escaped backslash, or both halves of a pair. The rest are halves by themselves.
-_HALF_PAIRS: Final = re.compile(
-    rb"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
-)
+
+
+_NO_SPACE: Final = re.compile(rb"\S")
 
 
 class _TooMany(Exception):
@@ -129,67 +78,87 @@ def decode_one(body: bytes) -> Decoded:
     try:
         notification = _decode(body)
     except _UNSOUND as error:
-        return _refusal(error, body, NOT_AN_OBJECT)
-    return notification if _is_utf8(body) else NOT_UNICODE
+        return Faults(FIELDS, NOT_AN_OBJECT).refusal(error, body)
+    return notification if is_utf8(body) else NOT_UNICODE
 
 
-def decode_array(body: bytes, most: int) -> Sequence[Decoded] | Refusal:
-    """The items of a JSON array in order, each by itself; a refusal when it is no array or has too many."""
-    notifications: Sequence[Decoded] | None = None
-    if _is_utf8(body):
+def decode_array(body: bytes, most: int, at_once: int) -> Iterator[Sequence[Decoded]] | Refusal:
+    """The items of a JSON array in order, each by itself, ``at_once`` of them at a time; a refusal when it is no array
+    or has too many."""
+    sound = is_utf8(body)
+    if sound:
         with suppress(*_UNSOUND):
             notifications = _decode_list(body)
-    if notifications is None:
-        if _has_more_items_than(most, body):
-            return _too_many(most)
-        try:
-            raws = _raws(body)
-        except _UNSOUND as error:
-            return _refusal(error, body, NOT_AN_ARRAY)
-        notifications = [decode_one(bytes(raw)) for raw in raws]
-    return _sized(notifications, most)
+            return _sized(notifications, most) or _portions(notifications, at_once, list)
+    try:
+        items = _cut(body, most)
+    except _UNSOUND as error:
+        return Faults(FIELDS, NOT_AN_ARRAY).refusal(error, body)
+    return _sized(items, most) or _decoded_apart(items, sound, at_once)
 
 
-def decode_lines(body: bytes, most: int) -> Sequence[Decoded] | Refusal:
-    """The lines of an NDJSON body in order, blank ones left out; a refusal when there are too many."""
-    notifications: list[Decoded] = []
-    sound = _is_utf8(body)
-    for line in _lines(body):
-        if len(notifications) == most:
-            return _too_many(most)
-        try:
-            notification = _decode(line)
-        except _UNSOUND as error:
-            notifications.append(_refusal(error, line, NOT_AN_OBJECT))
-        else:
-            notifications.append(notification if sound or _is_utf8(line) else NOT_UNICODE)
-    return _sized(notifications, most)
+def decode_lines(body: bytes, most: int, at_once: int) -> Iterator[Sequence[Decoded]] | Refusal:
+    """The lines of an NDJSON body in order, blank ones left out, ``at_once`` of them at a time; a refusal when there
+    are too many."""
+    lines = list(islice(_lines(body), most + 1))
+    return _sized(lines, most) or _decoded_apart(lines, is_utf8(body), at_once)
 
 
-def decode_request(body: bytes, most: int) -> tuple[CampaignRequest, Sequence[str | Refusal]] | Refusal:
-    """A campaign and its device tokens in order, each by itself; a refusal when all of it can't be used."""
+def _portions(
+    whole: Sequence[T], at_once: int, read: Callable[[Sequence[T]], Sequence[V]]
+) -> Iterator[Sequence[V]]:
+    return (read(whole[at : at + at_once]) for at in range(0, len(whole), at_once))
+
+
+def _decoded_apart(pieces: Sequence[bytes], sound: bool, at_once: int) -> Iterator[Sequence[Decoded]]:
+    """Each piece as a notification of its own. ``sound``: all of them are known to be UTF-8."""
+    faults = Faults(FIELDS, NOT_AN_OBJECT)
+
+    def decoded(some: Sequence[bytes]) -> Sequence[Decoded]:
+        notifications: list[Decoded] = []
+        for piece in some:
+            try:
+                notification = _decode(piece)
+            except _UNSOUND as error:
+                notifications.append(faults.refusal(error, piece))
+            else:
+                notifications.append(notification if sound or is_utf8(piece) else NOT_UNICODE)
+        return notifications
+
+    return _portions(pieces, at_once, decoded)
+
+
+def decode_request(
+    body: bytes, most: int, at_once: int
+) -> tuple[CampaignRequest, Iterator[Sequence[str | Refusal]]] | Refusal:
+    """A campaign and its device tokens in order, each by itself, ``at_once`` of them at a time; a refusal when all of
+    it can't be used."""
     try:
         campaign = _decode_request(body)
     except _UNSOUND as error:
-        return _refusal(error, body, NO_CAMPAIGN, CAMPAIGN_FIELDS)
-    if not _is_utf8(body):
+        return Faults(CAMPAIGN_FIELDS, NO_CAMPAIGN).refusal(error, body)
+    if not is_utf8(body):
         return NOT_UNICODE
     array = bytes(campaign.device_tokens)
     if not array.startswith(b"["):
         return NO_TOKENS
-    if _has_more_items_than(most, array):
-        return _too_many_devices(most)
-    tokens: Sequence[str | Refusal]
+    if array.count(b",") >= most:
+        if array.count(b"[") + array.count(b"{") > BRACKETS_MOST:
+            # they are no strings, and to count them would be to make all that is in them
+            return NO_TOKENS
+        if _has_more_items_than(most, array):
+            return _too_many_devices(most)
     try:
         tokens = _decode_tokens(array)
     except msgspec.ValidationError:
-        tokens = [_one_token(number, bytes(raw)) for number, raw in enumerate(_decode_raws(array))]
+        raws = list(enumerate(_decode_raws(array)))
+        return campaign, _portions(raws, at_once, lambda some: [_one_token(*each) for each in some])
     if not tokens:
         return NO_DEVICES
-    return _too_many_devices(most) if len(tokens) > most else (campaign, tokens)
+    return campaign, _portions(tokens, at_once, list)
 
 
-def _one_token(number: int, raw: bytes) -> str | Refusal:
+def _one_token(number: int, raw: msgspec.Raw) -> str | Refusal:
     try:
         return _decode_token(raw)
     except msgspec.ValidationError:
@@ -208,13 +177,23 @@ def _too_many_devices(most: int) -> Refusal:
 
 def _lines(body: bytes) -> Iterator[bytes]:
     # a file's iterator, because split() makes a list of millions from a body of line ends
-    return (line for line in BytesIO(body) if not line.isspace())
+    lines = BytesIO(body)
+    for line in lines:
+        if not line.isspace():
+            yield line
+            continue
+        text = _NO_SPACE.search(body, lines.tell())
+        if text is None:
+            return
+        # over all other blank lines at once
+        lines.seek(text.start())
 
 
-def _sized(notifications: Sequence[Decoded], most: int) -> Sequence[Decoded] | Refusal:
+def _sized(notifications: Sequence[object], most: int) -> Refusal | None:
+    """Why a batch of so many is refused; None if it is not."""
     if not notifications:
         return EMPTY_BATCH
-    return _too_many(most) if len(notifications) > most else notifications
+    return _too_many(most) if len(notifications) > most else None
 
 
 def _too_many(most: int) -> Refusal:
@@ -223,37 +202,39 @@ def _too_many(most: int) -> Refusal:
     )
 
 
-def _is_utf8(body: bytes) -> bool:
-    if body.isascii():
-        return True
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+@lru_cache(maxsize=4)
+def _cutter(most: int) -> Callable[[bytes], msgspec.Struct]:
+    """Decodes the first items of an array raw, as the fields of a struct, and skips over those that follow.
+
+    A list would take all of them, and millions such as ``1,1,1`` fit into a body: each would become an object of 60
+    bytes.
+    """
+    fields = [(f"item_{number}", msgspec.Raw, None) for number in range(most)]
+    return msgspec.json.Decoder(msgspec.defstruct("Cut", fields, array_like=True)).decode
 
 
-def _raws(body: bytes) -> list[msgspec.Raw]:
-    """The items of an array, undecoded. Raises what msgspec raises."""
-    try:
-        return _decode_raws(body)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        # Skipping refuses half of a surrogate pair, which the grammar allows (RFC 8259, section 8.2) and which
-        # JavaScript writes when it cuts an emoji in two. Marked as a byte that is not UTF-8, it passes here and
-        # spoils only its own item.
-        marked = _HALF_PAIRS.sub(lambda match: match[1] or b"\xff", body)
-        return _decode_raws(marked)
+def _cut(body: bytes, most: int) -> Sequence[bytes]:
+    """The items of an array, undecoded, or the first ``most`` + 1 of them. Raises what msgspec raises."""
+    # Skipping refuses half of a surrogate pair, which the grammar allows (RFC 8259, section 8.2) and which JavaScript
+    # writes when it cuts an emoji in two. Where an item ends does not depend on it, so the items of the same body
+    # without such escapes stand where those of this one do.
+    even = without_escaped_backslashes(body).replace(rb"\ud", b"___").replace(rb"\uD", b"___")
+    items: list[bytes] = []
+    at = 0
+    for raw in msgspec.structs.astuple(_cutter(most + 1)(even)):
+        if raw is None:
+            break
+        item = bytes(raw)
+        if even != body:
+            at = even.index(item, at)
+            item = body[at : at + len(item)]
+            at += len(item)
+        items.append(item)
+    return items
 
 
 def _has_more_items_than(most: int, body: bytes) -> bool:
-    """Whether an array has more than ``most`` items, found without keeping any.
-
-    Millions of items such as ``1,1,1`` fit into a body, and each would become an object of 60 bytes.
-    """
-    if body.count(b",") < most:
-        return False
+    """Whether an array of UTF-8 has more than ``most`` items, found without keeping any."""
     seen = 0
     counted = _Counted()
 
@@ -265,7 +246,7 @@ def _has_more_items_than(most: int, body: bytes) -> bool:
         return counted
 
     try:
-        msgspec.json.Decoder(list[_Counted], dec_hook=count).decode(body.decode("utf-8", "replace"))
+        msgspec.json.Decoder(list[_Counted], dec_hook=count).decode(body)
     except _TooMany:
         return True
     except _UNSOUND:
@@ -276,50 +257,3 @@ def _has_more_items_than(most: int, body: bytes) -> bool:
 
 class _Counted:
     """Stands for an item that is only counted."""
-
-
-def _refusal(
-    error: Exception, body: bytes, not_a_container: Refusal, fields: tuple[str, ...] = FIELDS
-) -> Refusal:
-    """What one of msgspec's errors means for the tenant, who may write these fields. Its texts are parsed here and
-    nowhere else."""
-    if isinstance(error, RecursionError):
-        return TOO_DEEP
-    if isinstance(error, UnicodeDecodeError):
-        return NOT_UNICODE
-    text = str(error)
-    if not isinstance(error, msgspec.ValidationError):
-        if not body.strip():
-            return EMPTY_BODY
-        if not _is_utf8(body) or any(match[1] is None for match in _HALF_PAIRS.finditer(body)):
-            return NOT_UNICODE
-        return Refusal(Code.MALFORMED_JSON, text[:1].lower() + text[1:])
-    named = _NAMED_FIELD.search(text)
-    if named is not None:
-        return _missing(named[2]) if named[1] == "missing required" else _unknown(named[2], fields)
-    place = _PLACE.search(text)
-    field = place[1] if place is not None else None
-    if field not in EXPECTED:
-        return not_a_container
-    code = Code.WRONG_TYPE if "got `" in text else Code.WRONG_VALUE
-    return Refusal(code, f"{field} must be {EXPECTED[field]}", f"/{field}")
-
-
-def _missing(field: str) -> Refusal:
-    return Refusal(Code.FIELD_MISSING, f"add {field}: {EXPECTED[field]}", f"/{field}")
-
-
-@lru_cache(maxsize=1024)
-def _unknown(name: str, fields: tuple[str, ...]) -> Refusal:
-    if _SAFE_NAME.fullmatch(name) is None:
-        return Refusal(Code.FIELD_UNKNOWN, f"a field is not known; the fields are {', '.join(fields)}")
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    meant = OTHER_NAMES.get(plain)
-    if meant is None:
-        likely = {field.replace("_", ""): field for field in fields}
-        close = get_close_matches(plain, likely, n=1, cutoff=0.7)
-        meant = likely[close[0]] if close else None
-    if meant == "device_token" and meant not in fields:
-        meant = "device_tokens"
-    advice = f"did you mean {meant}?" if meant else f"the fields are {', '.join(fields)}"
-    return Refusal(Code.FIELD_UNKNOWN, f"there is no field {name}; {advice}", f"/{name}")

@@ -9,7 +9,7 @@ import pytest
 
 from ingest.admission import admit, judge_topic
 from ingest.problems import Code
-from ingest.schema import decode_lines
+from ingest.schema import decode_one
 from shards.credential import Credential
 from shards.job import Job
 from shards.notification import Notification
@@ -206,13 +206,11 @@ def test_a_payload_that_is_nested_too_deeply_to_be_shortened_is_refused_and_spoi
 
 def test_however_deeply_a_payload_is_nested_it_is_judged() -> None:
     # some of them are not too deep to be skipped over, and are to be formatted
-    lines = [
-        b'{"device_token":"ab","topic":"com.acme.app","payload":%b}' % nested(depth)
+    decoded = [
+        decode_one(b'{"device_token":"ab","topic":"com.acme.app","payload":%b}' % nested(depth))
         for depth in range(800, 1_100)
     ]
-    decoded = decode_lines(b"\n".join(lines), len(lines))
-    assert not isinstance(decoded, Refusal)
-    verdicts = admit(decoded, TENANT, [b"id"] * len(lines), NOW_MS)
+    verdicts = admit(decoded, TENANT, [b"id"] * len(decoded), NOW_MS)
     assert {each.code for each in verdicts if isinstance(each, Refusal)} == {
         Code.PAYLOAD_TOO_LARGE,
         Code.BAD_PAYLOAD,

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ingest.admission import admit
-from ingest.campaign import Addressed, admit_campaign, portions
+from ingest.campaign import Addressed, admit_campaign
 from ingest.gather import pack, placer
 from ingest.problems import Code
 from ingest.schema import CAMPAIGN_FIELDS, decode_request
@@ -31,14 +31,15 @@ GOOD: dict[str, Any] = {
 
 def decoded(most: int = 10, **fields: Any) -> Any:
     given = {name: value for name, value in {**GOOD, **fields}.items() if value is not None}
-    return decode_request(json.dumps(given).encode(), most)
+    coming = decode_request(json.dumps(given).encode(), most, 2)
+    return coming if isinstance(coming, Refusal) else (coming[0], list(coming[1]))
 
 
 def addressed(*tokens: Any, **fields: Any) -> Addressed:
     request, read = decoded(100, device_tokens=list(tokens), **fields)
     admitted = admit_campaign(request, TENANT, ID, NOW_MS, PLACE)
     assert isinstance(admitted, Addressed)
-    for some in portions(read, 2):
+    for some in read:
         admitted.address(some)
     return admitted
 
@@ -55,7 +56,7 @@ def test_a_campaign_is_a_notification_but_for_the_device() -> None:
     ]
     request, tokens = decoded(priority=5, expiration=0, collapse_id="c", lane="low", environment="sandbox")
     assert isinstance(request, CampaignRequest)
-    assert tokens == GOOD["device_tokens"]
+    assert tokens == [GOOD["device_tokens"]]
     one = request.to("ab")
     assert one.device_token == "ab"
     for name in Notification.__struct_fields__[1:]:
@@ -161,12 +162,20 @@ def test_the_field_for_one_device_is_guessed_to_mean_many() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"[1]", b"{", b'{"device_tokens":["\xff"]', b"[" * 100_000])
 def test_no_body_makes_it_fail(body: bytes) -> None:
-    assert isinstance(decode_request(body, 10), Refusal)
+    assert isinstance(decode_request(body, 10, 2), Refusal)
+
+
+def test_what_is_in_tokens_that_are_none_is_not_made_only_to_count_them() -> None:
+    for token in ([[]] * 2_000, [{}] * 2_000):
+        assert refused(device_tokens=[token]).code is Code.WRONG_TYPE
+        # so few that it makes no odds, and then the rest is taken
+        _, tokens = decoded(device_tokens=[token[:200], "ab"])
+        assert [isinstance(each, Refusal) for some in tokens for each in some] == [True, False]
 
 
 def test_exactly_as_many_devices_as_may_be_are_taken() -> None:
     request, tokens = decoded(most=10, device_tokens=["ab"] * 10)
-    assert (request.topic, len(tokens)) == ("com.acme.app", 10)
+    assert (request.topic, sum(map(len, tokens))) == ("com.acme.app", 10)
 
 
 def test_no_token_is_repeated_in_a_refusal() -> None:

@@ -1,12 +1,15 @@
 """From bytes to notifications: every fault is told by itself, and a bad item never spoils its batch."""
 
 import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.faults import GUESSES_MOST
 from ingest.problems import Code
 from ingest.schema import FIELDS, Decoded, decode_array, decode_lines, decode_one
 from shards.notification import Notification
@@ -19,6 +22,23 @@ GOOD: dict[str, Any] = {
 }
 GOOD_TEXT = json.dumps(GOOD).encode()
 MOST = 10
+
+
+AT_ONCE = 3
+HALF = b"\\ud800"
+LONG = 100_000
+
+
+def whole(coming: Iterator[Sequence[Decoded]] | Refusal) -> list[Decoded] | Refusal:
+    return coming if isinstance(coming, Refusal) else [each for some in coming for each in some]
+
+
+def array(body: bytes, most: int = MOST) -> list[Decoded] | Refusal:
+    return whole(decode_array(body, most, AT_ONCE))
+
+
+def lines(body: bytes, most: int = MOST) -> list[Decoded] | Refusal:
+    return whole(decode_lines(body, most, AT_ONCE))
 
 
 def without(field: str) -> dict[str, Any]:
@@ -117,8 +137,8 @@ BAD_ITEMS = [
 @pytest.mark.parametrize("bad", BAD_ITEMS)
 def test_a_bad_item_does_not_spoil_its_batch(bad: bytes) -> None:
     for decoded in (
-        decode_array(b"[" + b",".join([GOOD_TEXT, bad, GOOD_TEXT]) + b"]", MOST),
-        decode_lines(b"\n".join([GOOD_TEXT, bad, GOOD_TEXT]), MOST),
+        array(b"[" + b",".join([GOOD_TEXT, bad, GOOD_TEXT]) + b"]"),
+        lines(b"\n".join([GOOD_TEXT, bad, GOOD_TEXT])),
     ):
         assert not isinstance(decoded, Refusal)
         assert [isinstance(one, Notification) for one in decoded] == [True, False, True]
@@ -127,7 +147,7 @@ def test_a_bad_item_does_not_spoil_its_batch(bad: bytes) -> None:
 def test_both_halves_of_a_pair_and_an_escaped_backslash_are_fine_beside_a_half() -> None:
     fine = GOOD_TEXT.replace(b'"x"', b'"\\ud83d\\ude00 \\\\ud83d"')
     half = GOOD_TEXT.replace(b'"x"', b'"\\uDE00"')
-    decoded = decode_array(b"[" + fine + b"," + half + b"]", MOST)
+    decoded = array(b"[" + fine + b"," + half + b"]")
     assert not isinstance(decoded, Refusal)
     first, second = decoded
     assert isinstance(first, Notification) and b"\\ud83d\\ude00 \\\\ud83d" in bytes(first.payload)
@@ -135,33 +155,159 @@ def test_both_halves_of_a_pair_and_an_escaped_backslash_are_fine_beside_a_half()
 
 
 def test_a_line_that_is_not_json_spoils_only_itself() -> None:
-    decoded = decode_lines(GOOD_TEXT + b"\r\n\r\n{bad\n" + GOOD_TEXT + b"\n", MOST)
+    decoded = lines(GOOD_TEXT + b"\r\n\r\n{bad\n" + GOOD_TEXT + b"\n")
     assert not isinstance(decoded, Refusal)
     assert [isinstance(one, Notification) for one in decoded] == [True, False, True]
 
 
 def test_an_array_that_is_not_json_has_no_items() -> None:
-    assert code_of(decode_array(b"[" + GOOD_TEXT + b",{bad]", MOST)) is Code.MALFORMED_JSON
-    assert code_of(decode_array(GOOD_TEXT, MOST)) is Code.WRONG_TYPE
+    assert code_of(array(b"[" + GOOD_TEXT + b",{bad]")) is Code.MALFORMED_JSON
+    assert code_of(array(GOOD_TEXT)) is Code.WRONG_TYPE
 
 
 def test_a_batch_has_at_least_one_and_at_most_so_many() -> None:
-    assert code_of(decode_array(b"[]", MOST)) is Code.BATCH_EMPTY
-    assert code_of(decode_lines(b"\n \n", MOST)) is Code.BATCH_EMPTY
+    assert code_of(array(b"[]")) is Code.BATCH_EMPTY
+    assert code_of(lines(b"\n \n")) is Code.BATCH_EMPTY
     for items in (
         [GOOD_TEXT] * (MOST + 1),
         [b"1"] * (MOST + 1),
         [b"1"] * 1_000_000,
         [b'"\xff"'] * (MOST + 1),
     ):
-        assert code_of(decode_array(b"[" + b",".join(items) + b"]", MOST)) is Code.BATCH_TOO_LARGE
-        assert code_of(decode_lines(b"\n".join(items), MOST)) is Code.BATCH_TOO_LARGE
+        assert code_of(array(b"[" + b",".join(items) + b"]")) is Code.BATCH_TOO_LARGE
+        assert code_of(lines(b"\n".join(items))) is Code.BATCH_TOO_LARGE
     for items in ([GOOD_TEXT] * MOST, [b"{}"] * MOST):
-        assert not isinstance(decode_array(b"[" + b",".join(items) + b"]", MOST), Refusal)
+        assert not isinstance(array(b"[" + b",".join(items) + b"]"), Refusal)
 
 
 def code_of(decoded: object) -> Code | None:
     return decoded.code if isinstance(decoded, Refusal) else None
+
+
+@pytest.mark.parametrize("backslashes", range(5))
+def test_whether_an_escape_is_half_of_a_pair_depends_on_how_many_backslashes_stand_before_it(
+    backslashes: int,
+) -> None:
+    for many in (0, 100, LONG):
+        text = b"\\" * (many + backslashes) + b"ud83d"
+        decoded = array(
+            b"[%b,%b]" % (GOOD_TEXT.replace(b'"x"', b'"%b"' % text), GOOD_TEXT.replace(b"{", HALF, 1))
+        )
+        assert code_of(decoded) is Code.MALFORMED_JSON
+        decoded = array(b"[%b,%b]" % (GOOD_TEXT.replace(b'"x"', b'"%b"' % text), BAD_ITEMS[4]))
+        assert not isinstance(decoded, Refusal)
+        assert isinstance(decoded[0], Notification) == (backslashes % 2 == 0)
+        assert code_of(decoded[1]) is Code.MALFORMED_JSON
+
+
+@pytest.mark.parametrize(
+    ("text", "is_half"),
+    [
+        (rb"\ud83d", True),
+        (rb"\uDE00", True),
+        (rb"\ud83d\ud83d", True),
+        (rb"\ud83d\u0041", True),
+        (rb"\ud83d and more", True),
+        (rb"\ud83d\ude00\ude00", True),
+        (rb"\\\ud83d", True),
+        (rb"\ud83d\ude00\x", False),
+        (rb"\\ud83d\x", False),
+        (rb"\ud7ff\x", False),
+    ],
+)
+def test_a_text_that_is_cut_in_an_emoji_is_told_from_one_that_is_malformed(
+    text: bytes, is_half: bool
+) -> None:
+    for before in (b"", b"\\\\" * 8, b"\\ud83d\\ude00" * 3, b"plain text " * 3):
+        for after in (b'"', b' and more"'):
+            for field in (b"topic", b"payload"):
+                refusal = refused(b'{"%b":"%b%b%b}' % (field, before, text, after))
+                assert refusal.code is Code.MALFORMED_JSON
+                assert ("emoji" in refusal.detail) is is_half, refusal.detail
+
+
+def test_items_stand_where_they_stood_whatever_white_space_and_escapes_are_between() -> None:
+    items = [
+        GOOD_TEXT.replace(b'"x"', b'"%b"' % text)
+        for text in (rb"\\ud83d", rb"\ud83d\ude00", b"\\\\" * 9, rb"\uD7FF", b"[1,2]", "é".encode())
+    ]
+    for between in (b",", b" , ", b"\n,\r\n\t"):
+        decoded = array(b" [ %b ] " % between.join([*items, BAD_ITEMS[4], *items]), 20)
+        assert not isinstance(decoded, Refusal)
+        assert decoded[: len(items)] == decoded[len(items) + 1 :] == [decode_one(item) for item in items]
+
+
+def test_it_comes_in_portions_that_are_decoded_when_they_are_asked_for() -> None:
+    bad = json.dumps({**GOOD, "tokn": 1}).encode()
+    for coming in (
+        decode_array(b"[" + b",".join([GOOD_TEXT] * 8) + b"]", MOST, AT_ONCE),
+        decode_array(b"[" + b",".join([bad] * 8) + b"]", MOST, AT_ONCE),
+        decode_lines(b"\n".join([bad] * 8), MOST, AT_ONCE),
+    ):
+        assert not isinstance(coming, Refusal)
+        assert [len(some) for some in coming] == [3, 3, 2]
+
+
+def test_only_the_first_unknown_names_of_a_request_are_guessed_and_one_that_comes_again_is_told_the_same() -> (
+    None
+):
+    names = [f"payloa{letter}{number}" for letter in "bcefg" for number in range(10)]
+    for decode, between, ends in ((array, b",", (b"[", b"]")), (lines, b"\n", (b"", b""))):
+        body = between.join(json.dumps({name: 1}).encode() for name in (*names, "token", *names))
+        decoded = decode(ends[0] + body + ends[1], 200)
+        assert not isinstance(decoded, Refusal)
+        guessed = [isinstance(each, Refusal) and "did you mean" in each.detail for each in decoded]
+        first = [True] * GUESSES_MOST + [False] * (len(names) - GUESSES_MOST)
+        # what others call a field is known without guessing
+        assert guessed == [*first, True, *first]
+
+
+def steps_of(work: Callable[[], object]) -> int:
+    """How many lines of Python, and calls out of them, it takes."""
+    steps = 0
+
+    def count(_: object, event: str, __: object) -> Any:
+        nonlocal steps
+        steps += 1
+        return count
+
+    def called(_: object, event: str, __: object) -> None:
+        nonlocal steps
+        steps += event.startswith("c_")
+
+    before = sys.gettrace(), sys.getprofile()
+    sys.settrace(count)
+    sys.setprofile(called)
+    try:
+        work()
+    finally:
+        sys.settrace(before[0])
+        sys.setprofile(before[1])
+    return steps
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'["' + b"\\" * LONG,
+        b'["' + b"\\" * LONG + HALF,
+        b'["' + HALF * LONG,
+        b'["' + HALF * LONG + b'"]',
+        b'["' + b"\\ud83d\\ude00" * LONG + HALF + b'"]',
+        b'["' + HALF + b'"' + b",1" * LONG + b"]",
+        b'["' + b"\xff" * LONG + b'"' + b",1" * LONG + b"]",
+        b'[1,{"a":[' + b"[]," * LONG + b"1]}]",
+        b"[" + b" " * LONG,
+        b"\n" * LONG,
+        b" \n" * LONG,
+        b"1" + b"\n" * LONG + b"1",
+    ],
+    ids=lambda body: repr(body[:12]),
+)
+def test_a_body_takes_no_more_steps_however_long_it_is(body: bytes) -> None:
+    decode_array(b"[1]", MOST, AT_ONCE)
+    for decode in (decode_one, array, lines):
+        assert steps_of(lambda decode=decode: decode(body)) < 1_000  # type: ignore[misc]
 
 
 def fragments() -> st.SearchStrategy[bytes]:
@@ -187,7 +333,7 @@ def fragments() -> st.SearchStrategy[bytes]:
 @given(fragments())
 def test_any_bytes_are_decoded_or_refused(body: bytes) -> None:
     results: list[Decoded] = [decode_one(body)]
-    for batch in (decode_array(body, MOST), decode_lines(body, MOST)):
+    for batch in (array(body), lines(body)):
         results.extend([batch] if isinstance(batch, Refusal) else batch)
     assert all(isinstance(result, (Notification, Refusal)) for result in results)
     for result in results:
