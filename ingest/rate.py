@@ -17,7 +17,7 @@ from typing import Final
 
 from ingest.problems import RATE_POLICY
 from shards.grant import Ask, Grant
-from shards.tenant import Limits
+from shards.tenant import RATE_LEAST, Limits
 
 CHUNK_S: Final = 0.25
 PAUSE_S: Final = 0.05
@@ -67,7 +67,8 @@ class Allowance:
     def regulate(self, limits: Limits, now_s: float) -> None:
         """From now on these limits hold; they have a rate."""
         self.limits = limits
-        self.per_s = limits.admit_per_s
+        # a lower one, stored by whom nobody stopped, would have no finite end in the header
+        self.per_s = max(limits.admit_per_s, RATE_LEAST)
         self.burst = limits.admit_burst or math.ceil(self.per_s)
         self._policy = f'RateLimit-Policy: "{RATE_POLICY}";q={self.burst};w=1\r\n'
         # of a small bucket no process takes more than half

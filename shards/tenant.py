@@ -9,9 +9,13 @@ import msgspec
 
 from shards.credential import Credential
 
+# pushes a second: a push in 1,000 s. What is divided by less than that may be more than a float or an integer of
+# Redis' can hold.
+RATE_LEAST: Final = 0.001
+
 
 class Limits(msgspec.Struct, array_like=True, frozen=True):
-    """What a tenant may ask of the gateway. 0 means: no limit of its own.
+    """What a tenant may ask of the gateway. 0 means: no limit of its own. Rates are 0, or from ``RATE_LEAST``.
 
     ``weight`` is its share when others wait too: a tenant of weight 2 is served twice as much as one of weight 1.
     ``send_per_s``: pushes handed to APNs. ``in_flight_most``: pushes in workers' hands, waiting or not yet answered.

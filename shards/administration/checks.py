@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from shards.quoting import looks_secret, quoted
+from shards.tenant import RATE_LEAST
 
 APPLICATIONS_MOST: Final = 1_000
 CREDENTIALS_MOST: Final = 50
@@ -96,6 +97,15 @@ def check_number(field: str, number: float, least: float, most: float) -> None:
     """Raises ActionRefused for what lies outside, and for what is no number."""
     if not least <= number <= most:
         raise ActionRefused(field, f"is {number:g}; write a number from {least:g} to {most:g}")
+
+
+def check_rate(field: str, per_s: float) -> None:
+    """Raises ActionRefused for a rate that is neither none (0) nor one that can be kept to."""
+    if per_s != 0 and not RATE_LEAST <= per_s <= RATE_MOST:
+        raise ActionRefused(
+            field,
+            f"is {per_s:g}; write a number from {RATE_LEAST:g} to {RATE_MOST:g}, or 0 for no limit of its own",
+        )
 
 
 def check_label(label: str) -> None:

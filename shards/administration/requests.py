@@ -11,7 +11,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from shards.administration.checks import (
     COUNT_MOST,
-    RATE_MOST,
     SPREAD_MOST,
     WEIGHT_MOST,
     ActionRefused,
@@ -20,6 +19,7 @@ from shards.administration.checks import (
     check_end,
     check_label,
     check_number,
+    check_rate,
     check_tenant_name,
 )
 from shards.administration.credential_request import NewCredential, UnixMs
@@ -56,6 +56,10 @@ class LimitChanges(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
             number = getattr(self, field)
             if number is not UNSET:
                 check_number(field, number, least, most)
+        for field in _RATES:
+            per_s = getattr(self, field)
+            if per_s is not UNSET:
+                check_rate(field, per_s)
 
     def applied(self, limits: Limits) -> Limits:
         """Those limits with the changes. Raises ActionRefused for what can't be together."""
@@ -72,12 +76,11 @@ class LimitChanges(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
 
 _BOUNDS: Final = (
     ("weight", 1, WEIGHT_MOST),
-    ("send_per_s", 0, RATE_MOST),
     ("in_flight_most", 0, COUNT_MOST),
-    ("admit_per_s", 0, RATE_MOST),
     ("admit_burst", 0, COUNT_MOST),
     ("queue_most", 0, COUNT_MOST),
 )
+_RATES: Final = ("send_per_s", "admit_per_s")
 
 
 class TenantChanges(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

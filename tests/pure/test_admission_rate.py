@@ -5,7 +5,7 @@ from bucket import Bucket
 
 from ingest.rate import CHUNK_S, IDLE_S, PAUSE_S, Allowance, Take
 from shards.grant import Ask, Grant
-from shards.tenant import Limits
+from shards.tenant import RATE_LEAST, Limits
 
 LIMITS = Limits(admit_per_s=1_000.0)
 NOW_S = 50.0
@@ -46,6 +46,19 @@ def test_a_chunk_is_a_quarter_of_a_second_and_never_the_whole_bucket(
     ask = allowance(Limits(admit_per_s=per_s, admit_burst=burst)).ask()
     assert (ask.need, ask.want) == (0, chunk)
     assert ask.burst == (burst or max(1, per_s))
+
+
+@pytest.mark.parametrize("per_s", [5e-324, 1e-320, 1e-9, RATE_LEAST])
+def test_a_rate_that_was_stored_too_low_is_counted_as_the_least_that_may_be(per_s: float) -> None:
+    ours = allowance(Limits(admit_per_s=per_s))
+    bucket = Bucket()
+    assert ours.take(1, NOW_S) is Take.ASK
+    ask = ours.ask(1)
+    assert ask.per_s == RATE_LEAST
+    ours.credit(ask, bucket.answer(ask), NOW_S)
+    assert ours.draw(1) and ours.take(1, NOW_S) is Take.OVER
+    assert ours.full_in_s(NOW_S) == 1 / RATE_LEAST
+    assert ours.headers(NOW_S).endswith('RateLimit: "tenant";r=0;t=1000\r\n')
 
 
 def test_who_needs_something_asks_for_all_of_it_and_for_a_chunk_to_be_ahead() -> None:

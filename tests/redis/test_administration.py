@@ -63,6 +63,13 @@ async def test_a_name_that_is_taken_leaves_everything_as_it_was(redis_url: str) 
         ({"spread": 0}, "spread", "is 0; write a number from 1 to 64"),
         ({"limits": LimitChanges(weight=0)}, "limits/weight", "is 0; write a number from 1 to 1000"),
         ({"limits": LimitChanges(send_per_s=float("nan"))}, "limits/send_per_s", "is nan; write a number"),
+        (
+            {"limits": LimitChanges(admit_per_s=1e-320)},
+            "limits/admit_per_s",
+            r"write a number from 0\.001 to 1e\+07, or 0",
+        ),
+        ({"limits": LimitChanges(send_per_s=0.0009)}, "limits/send_per_s", "from 0.001"),
+        ({"limits": LimitChanges(admit_per_s=-1.0)}, "limits/admit_per_s", "is -1; write a number"),
         ({"limits": LimitChanges(admit_burst=5)}, "limits/admit_burst", "there is no admit_per_s"),
         (
             {"credential": key_of(1, team_id="T1")},
@@ -85,6 +92,15 @@ async def test_what_can_not_be_is_told_with_its_field_and_nothing_is_stored(
             await at.tenants.create(acme(**fields))
         assert refused.value.field == field
         assert await at.store.all() == [] and await at.store.api_keys() == []
+
+
+async def test_a_rate_is_none_or_a_push_in_a_thousand_seconds_at_least(redis_url: str) -> None:
+    async with office(redis_url) as at:
+        await at.tenants.create(acme(limits=LimitChanges(send_per_s=0.001, admit_per_s=0.001)))
+        view = await at.tenants.change(
+            "acme", TenantChanges(limits=LimitChanges(send_per_s=0, admit_per_s=0))
+        )
+        assert (view.limits.send_per_s, view.limits.admit_per_s) == (0, 0)
 
 
 async def test_a_spread_beyond_the_shards_is_refused(redis_url: str, raw: redis_py.Redis) -> None:
