@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final, assert_never
 
-from ingest.gather import Fate, Reason, Stored, TurnedAway, Unstored
+from ingest.gather import Fate, Parcel, Reason, Stored, TurnedAway, Unstored
 from ingest.problems import Code
 from ingest.rate import Take
 from shards.errors import StoreError, StoreRefused
@@ -65,6 +65,19 @@ def refusal_of(fate: Fate) -> Refusal | None:
                 Code.TOO_BUSY,
                 f"{jobs} pushes ({size} bytes) wait for Redis, and no more may; nothing was accepted, send it later",
             )
+        case _:
+            assert_never(fate)
+
+
+def surely_unstored(fate: Fate, parcel: Parcel) -> int:
+    """How many of a parcel's pushes Redis has not taken, and not perhaps either."""
+    match fate:
+        case Stored(refused=refused):
+            return sum(len(parcel.by_place[place]) for place in refused)
+        case Unstored(in_doubt=in_doubt):
+            return 0 if in_doubt else parcel.jobs
+        case TurnedAway():
+            return parcel.jobs
         case _:
             assert_never(fate)
 

@@ -2,7 +2,8 @@
 
 All take the same steps: who is it, read, decode, admit, meter, place, store, answer. 202 is said only when Redis has
 the jobs. A batch is answered item by item and in order, whatever became of each; a request as a whole fails only
-for reasons that concern all of it. A tenant's rate counts what passed admission, and tells of itself in every answer.
+for reasons that concern all of it. A tenant's rate counts what passed admission and is stored, or may be, and tells of
+itself in every answer.
 """
 
 import asyncio
@@ -18,7 +19,15 @@ from ingest.answer import Answer, refused
 from ingest.authentication import authenticate
 from ingest.body import JSON, NDJSON, media_type, read_body
 from ingest.campaign import admit_campaign
-from ingest.fates import IN_DOUBT, NOT_REACHED, refusal_by_rate, refusal_for, refusal_for_all, refusal_of
+from ingest.fates import (
+    IN_DOUBT,
+    NOT_REACHED,
+    refusal_by_rate,
+    refusal_for,
+    refusal_for_all,
+    refusal_of,
+    surely_unstored,
+)
 from ingest.faults import EMPTY_BODY
 from ingest.gather import Parcel, Place, Placer, Reason, Stored, pack, placer
 from ingest.options import IngestOptions
@@ -225,12 +234,14 @@ class Pushes:
         return [refusal_for(lost[v.id]) if isinstance(v, Job) and v.id in lost else v for v in verdicts]
 
     async def _take_in(self, parcel: Parcel, allowance: Allowance | None) -> Mapping[Place, Reason] | Refusal:
-        """Meter and store; returns the places that took nothing, or why none did."""
+        """Meter and store; returns the places that took nothing, or why none did. What is refused does not count."""
         if allowance is not None:
             over = refusal_by_rate(await self._store.meters.take(allowance, parcel.jobs))
             if over is not None:
                 return over
         fate = await self._store.gatherer.store(parcel)
+        if allowance is not None and (unstored := surely_unstored(fate, parcel)):
+            self._store.meters.give_back(allowance, unstored)
         if not isinstance(fate, Stored):
             return refusal_of(fate) or IN_DOUBT
         if len(fate.refused) == len(parcel.by_place):

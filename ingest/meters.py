@@ -4,6 +4,7 @@ Theory of operation. A request that the allowance covers is taken in at once. On
 tenant's line; so does, without a request, a tenant that asks ahead of need. As long as there are lines, one flight is
 under way, which asks for all of them in one round trip, and meanwhile new lines form for the next. What is granted
 serves the line in its order; the first of it needs what it gets whole, so a large one can't be passed by for ever.
+What a request took and did not use after all goes back the same way, if it is more than a process should keep.
 
 A tenant without a rate never comes here.
 """
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from ingest.rate import IDLE_S, Allowance, Take
-from shards.errors import StoreError, StoreRefused
+from shards.errors import StoreError, StoreRefused, StoreUnavailable
 from shards.grant import Ask, Grant
 from shards.tenant import Tenant
 
@@ -69,6 +70,15 @@ class Meters:
             self._stand_in_line(allowance)
         return taken
 
+    def give_back(self, allowance: Allowance, pushes: int) -> None:
+        """So many that were taken in are not stored, and do not count. Takes no time."""
+        if self._allowances.get(allowance.tenant) is not allowance:
+            # forgotten meanwhile
+            return
+        allowance.restore(pushes)
+        if allowance.has_spare():
+            self._stand_in_line(allowance)
+
     def headers(self, allowance: Allowance) -> str:
         """The header lines of an answer to a tenant with a rate."""
         return allowance.headers(self._now_s())
@@ -80,20 +90,22 @@ class Meters:
     async def sweep(self) -> None:
         """Give back what was not used lately, and forget who was not seen for long. Call it every second or so."""
         now_s = self._now_s()
-        asks = []
+        returns: list[tuple[Allowance, Ask]] = []
         for allowance in tuple(self._allowances.values()):
             idle_s = allowance.idle_s(now_s)
             if idle_s >= IDLE_S and allowance.left:
-                asks.append(allowance.give_back())
+                returns.append((allowance, allowance.give_back()))
+            elif allowance.has_spare():
+                returns.append((allowance, allowance.return_spare()))
             elif idle_s >= FORGET_AFTER_S and allowance.tenant not in self._lines:
                 del self._allowances[allowance.tenant]
-        if not asks:
+        if not returns:
             return
-        try:
-            await self._rates.grant(asks)
-        except StoreError as error:
-            # a chunk for each of them is lost, which a moment of their rates makes up for
-            LOG.info("what tenants did not use of their rates is not given back: %s", error)
+        for (allowance, ask), answer in zip(
+            returns, await self._asked([ask for _, ask in returns]), strict=True
+        ):
+            if not isinstance(answer, Grant):
+                _keep(allowance, ask, answer)
 
     def _stand_in_line(self, allowance: Allowance) -> Line:
         line = self._lines.setdefault(allowance.tenant, [])
@@ -118,6 +130,8 @@ class Meters:
             needs = [pushes for pushes, fate in line if not _served(pushes, fate, allowance)]
             if needs:
                 aboard.append((allowance, line, allowance.ask(needs[0], sum(needs[1:]))))
+            elif allowance.has_spare():
+                aboard.append((allowance, line, allowance.return_spare()))
             elif allowance.runs_low(self._now_s()):
                 aboard.append((allowance, line, allowance.ask()))
         if not aboard:
@@ -130,6 +144,8 @@ class Meters:
             for (allowance, line, ask), answer in zip(aboard, answers, strict=True):
                 error = None if isinstance(answer, Grant) else answer
                 allowance.credit(ask, answer if isinstance(answer, Grant) else None, now_s)
+                if error is not None:
+                    _keep(allowance, ask, error)
                 for pushes, fate in line:
                     if not fate.done():
                         fate.set_result(error or (Take.TAKEN if allowance.draw(pushes) else Take.OVER))
@@ -150,3 +166,11 @@ def _served(pushes: int, fate: "asyncio.Future[Take | StoreError]", allowance: A
         allowance.left -= pushes
         fate.set_result(Take.TAKEN)
     return fate.done()
+
+
+def _keep(allowance: Allowance, ask: Ask, error: StoreError) -> None:
+    """What was to go back stays here for another time if the bucket surely has it not."""
+    if isinstance(error, StoreRefused) or (isinstance(error, StoreUnavailable) and not error.in_doubt):
+        allowance.restore(ask.back)
+    elif ask.back:
+        LOG.info("%d pushes that %s may have taken in are lost: %s", ask.back, ask.tenant, error)

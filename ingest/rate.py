@@ -2,8 +2,9 @@
 
 Theory of operation. The rate is a bucket in Redis that all processes share (``shards/rates.py``). A process is granted
 more than it needs, and spends that at home, so a push costs no round trip. What is left is topped up before it is
-spent, and given back when it lies unused. So the rate holds for all processes together, and at most a chunk for each of
-them stands aside.
+spent, and given back when it lies unused. A request that finds no room after it was taken in gives back what it took,
+and what is more than a chunk then goes to the bucket at once. So the rate holds for all processes together, and at
+most a chunk for each of them stands aside.
 
 Once the bucket was found empty, it is not asked again at every push: not while it must be empty, and for a pause after
 that only by requests that are larger than what a pause brings, which can only be had on credit. Otherwise small
@@ -123,6 +124,19 @@ class Allowance:
             self._ahead_after_s = self._paused_until_s = now_s + min(PAUSE_S, self.burst / self.per_s / 4)
         else:
             self._ahead_after_s = now_s
+
+    def restore(self, pushes: int) -> None:
+        """What was taken in is not stored, or what was to go back is not gone: it is here again."""
+        self.left += pushes
+
+    def has_spare(self) -> bool:
+        """Whether there is more here than a process should keep from the others."""
+        return self.left > self._chunk
+
+    def return_spare(self) -> Ask:
+        """Returns to the bucket what is more than a chunk."""
+        back, self.left = self.left - self._chunk, self._chunk
+        return Ask(self.tenant, self.per_s, self.burst, back=back)
 
     def idle_s(self, now_s: float) -> float:
         """How long nobody has asked for anything."""

@@ -75,6 +75,25 @@ def test_a_limit_of_the_tenants_own_goes_before_the_gateways(ingest: IngestProce
     assert ingest.push(key, second).json["code"] == "queue-full"
 
 
+def test_what_finds_no_room_does_not_count_for_the_rate(ingest: IngestProcess, redis_url: str) -> None:
+    # one push in 1,000 s: nothing comes back during the test
+    still = Limits(admit_per_s=0.001, admit_burst=10, queue_most=SPREAD)
+    key = create_tenant(redis_url, "still", limits=still)
+
+    def left(answer: Response) -> int:
+        return int(answer.headers["ratelimit"].partition("r=")[2].partition(";")[0])
+
+    [one], [free] = pushes_on("still", 0, 1), pushes_on("still", 1, 1)
+    assert left(ingest.push(key, one)) == 9
+    for body, path in ((one, "/v1/push"), ([one] * 3, BATCH), ([one] * 300, BATCH)) * 20:
+        answer = ingest.push(key, body, path)
+        assert (answer.status, answer.json["code"], left(answer)) == (429, "queue-full", 9)
+    # of those that find room, the others do not count
+    answer = ingest.push(key, [one] * 5 + [free], BATCH)
+    assert (answer.json["accepted"], left(answer)) == (1, 8)
+    assert len(stored(redis_url)) == 2
+
+
 def test_a_shard_that_is_full_is_everybodys_and_told_503(ingest: IngestProcess, redis_url: str) -> None:
     key = create_tenant(redis_url, limits=Limits(queue_most=1_000))
     assert ingest.push(key, pushes_on("acme", 0, SHARD_MOST), BATCH).status == 202

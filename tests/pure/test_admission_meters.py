@@ -5,10 +5,13 @@ import asyncio
 import pytest
 from bucket import Bucket
 
-from ingest.fates import NOT_REACHED, NOT_TAKEN, OVER_RATE, refusal_by_rate
+from ingest.fates import NOT_REACHED, NOT_TAKEN, OVER_RATE, refusal_by_rate, surely_unstored
+from ingest.gather import Fate, Parcel, Place, Stored, TurnedAway, Unstored
 from ingest.meters import FORGET_AFTER_S, Meters
 from ingest.rate import IDLE_S, Allowance, Take
 from shards.errors import StoreError, StoreRefused, StoreUnavailable
+from shards.lanes import Lane
+from shards.queue import Full
 from shards.tenant import Limits, Tenant
 
 ACME = Tenant("acme", limits=Limits(admit_per_s=1_000.0))
@@ -184,6 +187,88 @@ def test_what_is_not_used_for_a_second_goes_back_and_whoever_is_not_seen_is_forg
         assert "0 tenants" in repr(meters)
 
     asyncio.run(scenario())
+
+
+def test_what_was_taken_in_and_not_stored_is_here_again_and_no_more_of_it_than_a_chunk() -> None:
+    async def scenario() -> None:
+        bucket, meters = opened()
+        zeta, other = of(meters, ZETA), of(Meters(bucket, now_s=bucket.clock), ZETA)
+        assert await meters.take(zeta, 2) is Take.TAKEN
+        assert zeta.left == 3
+        # of a chunk it stays here
+        assert await meters.take(zeta, 1) is Take.TAKEN
+        meters.give_back(zeta, 1)
+        await asyncio.sleep(0)
+        assert (zeta.left, len(bucket.calls)) == (3, 1)
+        # a batch on credit that found no room: the debt is gone, for all processes
+        assert await meters.take(zeta, 100) is Take.TAKEN
+        assert bucket.answer(other.ask(1)).granted == 0
+        meters.give_back(zeta, 100)
+        assert zeta.left == 103
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert zeta.left == 3
+        assert bucket.answer(other.ask(1)).granted > 0
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("in_doubt", "left"), [(False, 104), (True, 3)])
+def test_what_goes_back_stays_here_if_redis_surely_has_it_not(in_doubt: bool, left: int) -> None:
+    async def scenario() -> None:
+        bucket, meters = opened()
+        zeta = of(meters, ZETA)
+        assert await meters.take(zeta, 6) is Take.TAKEN
+        zeta.left = 4
+        bucket.down = StoreUnavailable("down", in_doubt=in_doubt)
+        meters.give_back(zeta, 100)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert zeta.left == left
+        await meters.sweep()
+        assert zeta.left == left
+        bucket.down = None
+        await meters.sweep()
+        assert zeta.left == 3
+
+    asyncio.run(scenario())
+
+
+def test_what_was_taken_in_by_an_allowance_that_is_forgotten_is_not_given_back() -> None:
+    async def scenario() -> None:
+        bucket, meters = opened()
+        zeta = of(meters, ZETA)
+        assert await meters.take(zeta, 100) is Take.TAKEN
+        zeta.left = 0
+        bucket.now_s += FORGET_AFTER_S
+        await meters.sweep()
+        calls = len(bucket.calls)
+        meters.give_back(zeta, 100)
+        await asyncio.sleep(0)
+        assert len(bucket.calls) == calls and repr(meters) == "<Meters idle, 0 tenants, 0 lines>"
+
+    asyncio.run(scenario())
+
+
+OTHERS: Place = (1, Lane.LOW, "acme", 10)
+HERE: Place = (0, Lane.HIGH, "acme", 10)
+PARCEL = Parcel({HERE: [b"1", b"2"], OTHERS: [b"3"]}, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("fate", "count"),
+    [
+        (Stored({}), 0),
+        (Stored({HERE: Full.FLOW}), 2),
+        (Stored({OTHERS: Full.SHARD}), 1),
+        (Stored({HERE: Full.SHARD, OTHERS: StoreRefused("out of memory")}), 3),
+        (Unstored("down", in_doubt=False), 3),
+        (Unstored("lost", in_doubt=True), 0),
+        (TurnedAway(1, 1), 3),
+    ],
+)
+def test_only_what_redis_surely_has_not_is_given_back(fate: Fate, count: int) -> None:
+    assert surely_unstored(fate, PARCEL) == count
 
 
 def test_a_sweep_that_redis_does_not_answer_hurts_nobody() -> None:
