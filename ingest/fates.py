@@ -60,10 +60,12 @@ def refusal_of(fate: Fate) -> Refusal | None:
             return refusal_for_all(refused.values()) if refused else None
         case Unstored(in_doubt=in_doubt):
             return IN_DOUBT if in_doubt else NOT_REACHED
-        case TurnedAway(waiting_jobs=jobs, waiting_bytes=size):
+        case TurnedAway():
             return Refusal(
                 Code.TOO_BUSY,
-                f"{jobs} pushes ({size} bytes) wait for Redis, and no more may; nothing was accepted, send it later",
+                f"{fate.waiting_jobs} pushes ({fate.waiting_bytes} bytes) wait for Redis, {fate.own_jobs} "
+                f"({fate.own_bytes} bytes) of them this tenant's, which with these would have more waiting than is "
+                "left for others; nothing was accepted, send it later",
             )
         case _:
             assert_never(fate)

@@ -10,7 +10,8 @@ Promises, each kept beside the line that makes it true:
 
 - a parcel is reported as stored only after Redis has answered for all of its jobs;
 - a parcel that Redis may have taken, without an answer, is reported as in doubt and is not sent again;
-- what waits is bounded: a parcel that does not fit is turned away at once;
+- what waits is bounded, and one tenant's part of it by what is left for the others (``ingest/room.py``): a parcel that
+  does not fit is turned away at once;
 - a request that goes away takes only its own parcel with it.
 """
 
@@ -20,9 +21,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from ingest.room import Room
 from shards.campaign import Portion
 from shards.errors import StoreError, StoreRefused, StoreUnavailable
-from shards.flow import flow_of
+from shards.flow import flow_of, tenant_of
 from shards.job import Job, encode_job
 from shards.lanes import Lane
 from shards.notification import CampaignRequest, Notification
@@ -51,6 +53,12 @@ class Parcel(NamedTuple):
     size: int
     campaign: tuple[bytes, bytes] | None = None
 
+    @property
+    def tenant(self) -> str:
+        """Whose they are: a request has one tenant. There must be a job."""
+        _, _, flow, _ = next(iter(self.by_place))
+        return tenant_of(flow)
+
 
 class Stored(NamedTuple):
     """Redis answered: it has all jobs but those of the places in ``refused``."""
@@ -66,8 +74,13 @@ class Unstored(NamedTuple):
 
 
 class TurnedAway(NamedTuple):
-    """Nothing was tried: so many jobs and bytes wait already."""
+    """Nothing was tried: with its parcel the tenant would have had more waiting than is left free.
 
+    What waits already: its own, and that of all.
+    """
+
+    own_jobs: int
+    own_bytes: int
     waiting_jobs: int
     waiting_bytes: int
 
@@ -121,7 +134,10 @@ def pack(placed: Sequence[tuple[Place, Job]]) -> Parcel:
 
 
 class Gatherer:
-    """Takes parcels, flies them to Redis, and tells each its fate."""
+    """Takes parcels, flies them to Redis, and tells each its fate.
+
+    ``jobs_most``, ``bytes_most``: what may wait, of all tenants.
+    """
 
     def __init__(
         self,
@@ -137,28 +153,30 @@ class Gatherer:
         self._stored = stored
         # what a shard may hold; 0 for any number
         self._shard_most = shard_most
-        self._jobs_most = jobs_most
-        self._bytes_most = bytes_most
+        # taken by the line and by the flight under way
+        self._jobs = Room(jobs_most)
+        self._bytes = Room(bytes_most)
         self._line: deque[tuple[Parcel, asyncio.Future[Fate]]] = deque()
         self._flight: asyncio.Task[None] | None = None
-        # of the line and of the flight under way
-        self._jobs = 0
-        self._bytes = 0
 
     def __repr__(self) -> str:
         state = "idle" if self._flight is None else "flying"
         return (
-            f"<Gatherer {state}, {self._jobs} jobs, {self._bytes} bytes, {len(self._line)} parcels in line>"
+            f"<Gatherer {state}, {self._jobs.taken} jobs, {self._bytes.taken} bytes, "
+            f"{len(self._line)} parcels in line>"
         )
 
     async def store(self, parcel: Parcel) -> Fate:
         """Store a request's jobs; returns when their fate is known, in seconds even if Redis hangs."""
-        if self._jobs + parcel.jobs > self._jobs_most or self._bytes + parcel.size > self._bytes_most:
-            return TurnedAway(self._jobs, self._bytes)
+        tenant = parcel.tenant
+        if not self._jobs.fits(tenant, parcel.jobs) or not self._bytes.fits(tenant, parcel.size):
+            return TurnedAway(
+                self._jobs.of(tenant), self._bytes.of(tenant), self._jobs.taken, self._bytes.taken
+            )
         fate: asyncio.Future[Fate] = asyncio.get_running_loop().create_future()
         self._line.append((parcel, fate))
-        self._jobs += parcel.jobs
-        self._bytes += parcel.size
+        self._jobs.take(tenant, parcel.jobs)
+        self._bytes.take(tenant, parcel.size)
         if self._flight is None:
             # a new task begins in the next turn of the loop, so all requests of this turn ride with it
             self._flight = asyncio.create_task(self._fly())
@@ -206,8 +224,9 @@ class Gatherer:
             landed = await self._send(cargo, campaigns)
         finally:
             for parcel, fate in aboard:
-                self._jobs -= parcel.jobs
-                self._bytes -= parcel.size
+                tenant = parcel.tenant
+                self._jobs.give_back(tenant, parcel.jobs)
+                self._bytes.give_back(tenant, parcel.size)
                 if not fate.done():
                     fate.set_result(_own_part(landed, parcel))
 

@@ -25,7 +25,8 @@ class IngestOptions:
     body_bytes_most         the longest request body, after decompression
     batch_items_most        the most notifications in one batch
     campaign_devices_most   the most devices of one campaign
-    waiting_jobs_most       pushes that may wait for Redis at one time; more are answered 503 at once
+    waiting_jobs_most       pushes that may wait for Redis at one time, of one tenant as many as are then left for
+                            others (half, if it is alone); more are answered 503 at once
     waiting_bytes_most      the same in bytes of encoded jobs
     queue_most_tenant       pushes that a tenant without a limit of its own may have in the queues; then it is told 429
     queue_most_shard        pushes that one shard may hold, of all tenants; then everybody is told 503
@@ -42,8 +43,8 @@ class IngestOptions:
     body_bytes_most: int = 8 * MIB
     batch_items_most: int = 10_000
     campaign_devices_most: int = 100_000
-    waiting_jobs_most: int = 100_000
-    waiting_bytes_most: int = 64 * MIB
+    waiting_jobs_most: int = 400_000
+    waiting_bytes_most: int = 128 * MIB
     queue_most_tenant: int = 2_000_000
     queue_most_shard: int = 1_000_000
     retry_after_s: int = 1
@@ -62,10 +63,11 @@ class IngestOptions:
         _within("body_bytes_most", self.body_bytes_most, PUSH_BYTES_MOST, 256 * MIB)
         _within("batch_items_most", self.batch_items_most, 1, 100_000)
         _within("campaign_devices_most", self.campaign_devices_most, 1, 1_000_000)
-        # what the other limits allow must fit the empty waiting room, or it could never be accepted
+        # what the other limits allow must fit half of the waiting room, or it could never be accepted
         pushes_most = max(self.batch_items_most, self.campaign_devices_most)
-        _within("waiting_jobs_most", self.waiting_jobs_most, pushes_most, 10_000_000)
-        _within("waiting_bytes_most", self.waiting_bytes_most, 2 * self.body_bytes_most, 16 * KIB * MIB)
+        _within("waiting_jobs_most", self.waiting_jobs_most, 2 * pushes_most, 10_000_000)
+        # the shortest device token is 5 bytes of a campaign's body, and 18 as an element
+        _within("waiting_bytes_most", self.waiting_bytes_most, 8 * self.body_bytes_most, 16 * KIB * MIB)
         _within("queue_most_tenant", self.queue_most_tenant, 1, 1_000_000_000)
         _within("queue_most_shard", self.queue_most_shard, 1, 1_000_000_000)
         _within("retry_after_s", self.retry_after_s, 1, 3_600)

@@ -129,7 +129,7 @@ def test_t3_more_than_may_wait_is_turned_away_at_once(
     redis_server: RedisServer, key: str, start: Start
 ) -> None:
     """A full waiting room that fails in an unforeseen way, or makes its caller wait for a place, takes the API down."""
-    ingest = start(waiting_jobs_most=3, batch_items_most=3, campaign_devices_most=3)
+    ingest = start(waiting_jobs_most=6, batch_items_most=3, campaign_devices_most=3)
     ingest.await_ready()
     assert ingest.push(key, GOOD).status == 202
     os.kill(redis_server.pid, signal.SIGSTOP)
@@ -139,6 +139,8 @@ def test_t3_more_than_may_wait_is_turned_away_at_once(
             time.sleep(0.2)
             answer = ingest.push(key, GOOD)
             assert (answer.status, answer.json["code"]) == (503, "too-busy")
+            assert answer.json["detail"].startswith("3 pushes (")
+            assert "3 (" in answer.json["detail"] and "of them this tenant's" in answer.json["detail"]
             assert int(answer.headers["retry-after"]) >= 1
             os.kill(redis_server.pid, signal.SIGCONT)
             assert read_response(waiting).json["accepted"] == 3

@@ -1,7 +1,7 @@
 """The gatherer against a store that does what a test says: who shares a flight, and who learns what."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 import msgspec
 import pytest
@@ -46,6 +46,13 @@ def parcel(*jobs: bytes, shard: int = 0, flow: str = "acme", most: int = 0) -> P
 
 def gatherer(redis: Redis, *, jobs_most: int = 100, bytes_most: int = 1_000) -> Gatherer:
     return Gatherer(redis, jobs_most=jobs_most, bytes_most=bytes_most)
+
+
+async def at_once(fate: Coroutine[None, None, Fate]) -> Fate | None:
+    """What is told without waiting for Redis; None if nothing is."""
+    asked = asyncio.create_task(fate)
+    await asyncio.sleep(0.01)
+    return asked.result() if asked.done() else None
 
 
 async def outcome(fail: Enqueue, *parcels: Parcel) -> list[Fate]:
@@ -124,15 +131,39 @@ def test_each_way_to_fail_is_told_apart_and_tried_once() -> None:
 
 def test_what_waits_is_bounded_in_jobs_and_in_bytes_and_counts_the_flight_under_way() -> None:
     async def scenario() -> None:
-        for most in ({"jobs_most": 2}, {"bytes_most": 8}):
+        for most in ({"jobs_most": 4}, {"bytes_most": 16}):
             redis = Redis()
             gather = gatherer(redis, **most)
             waiting = [asyncio.create_task(gather.store(parcel(b"four"))) for _ in range(2)]
             await asyncio.sleep(0.01)
-            assert await gather.store(parcel(b"more")) == TurnedAway(2, 8)
+            assert await at_once(gather.store(parcel(b"more"))) == TurnedAway(2, 8, 2, 8)
             redis.gate.set()
             await asyncio.gather(*waiting)
             assert await gather.store(parcel(b"more")) == Stored({})
+
+    asyncio.run(scenario())
+
+
+def test_large_parcels_of_one_tenant_turn_no_others_away() -> None:
+    async def scenario() -> None:
+        redis = Redis()
+        gather = gatherer(redis, jobs_most=40, bytes_most=400)
+        large, small = parcel(*(b"e" for _ in range(10))), parcel(b"b", flow="zeta")
+        waiting = [asyncio.create_task(gather.store(large)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        # its sandbox is no other tenant
+        for more in (large, parcel(b"e", flow="acme/sandbox")):
+            assert await at_once(gather.store(more)) == TurnedAway(20, 20, 20, 20)
+        waiting += [asyncio.create_task(gather.store(small)) for _ in range(10)]
+        await asyncio.sleep(0.01)
+        assert await at_once(gather.store(small)) == TurnedAway(10, 10, 30, 30)
+        # somebody new has half of what is left, and so on
+        waiting += [asyncio.create_task(gather.store(parcel(b"c", flow="nova"))) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        redis.gate.set()
+        assert await asyncio.gather(*waiting) == [Stored({})] * len(waiting)
+        await gather.landed()
+        assert await gather.store(large) == Stored({})
 
     asyncio.run(scenario())
 
