@@ -7,19 +7,20 @@ old one beside the one that replaces it.
 """
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Final, Literal
 
 import msgspec
 
 from shards.environment import Environment
-from shards.push_types import belongs
+from shards.push_types import bundle_ids_of
 
 Kind = Literal["key", "certificate"]
 
 BOTH: Final = (Environment.PRODUCTION.value, Environment.SANDBOX.value)
 
 
-class Credential(msgspec.Struct, array_like=True, frozen=True):
+class Credential(msgspec.Struct, array_like=True, frozen=True, dict=True):
     """One key, or one certificate with its key.
 
     ``name`` tells it from the tenant's others: the key id for a key. ``sealed`` is the .p8 text, or the PEM of
@@ -37,6 +38,12 @@ class Credential(msgspec.Struct, array_like=True, frozen=True):
     created_ms: int = 0
     not_after_ms: int = 0
     disabled: bool = False
+
+    @cached_property
+    def bundle_ids(self) -> frozenset[str]:
+        """Its ``topics``, to be looked up: there may be a thousand, and each topic of a batch asks all credentials."""
+        # "" is no bundle id, though whatever begins with a suffix would belong to it
+        return frozenset(self.topics) - {""}
 
     @property
     def known_as(self) -> str:
@@ -65,11 +72,14 @@ def choose(credentials: Iterable[Credential], environment: str, topic: str, now_
     """
     best: tuple[int, int] | None = None
     chosen = None
+    bundle_ids = bundle_ids_of(topic)
     for credential in credentials:
+        fit = 0
+        if credential.topics:
+            if credential.bundle_ids.isdisjoint(bundle_ids):
+                continue
+            fit = max(len(each) for each in bundle_ids if each in credential.bundle_ids)
         if not credential.serves(environment, now_ms):
-            continue
-        fit = max((len(each) for each in credential.topics if belongs(topic, each)), default=0)
-        if credential.topics and not fit:
             continue
         rank = (fit, credential.created_ms)
         if best is None or rank >= best:

@@ -18,7 +18,7 @@ SUFFIXES: Final = {
 }
 # push types that are newer than this table: the newer ones all have a suffix of this form, or none
 NEWER: Final = ".push-type."
-_KNOWN: Final = frozenset(SUFFIXES.values())
+_KNOWN: Final = tuple(sorted({suffix for suffix in SUFFIXES.values() if suffix}))
 
 _DEVICE_MANAGEMENT: Final = "com.apple.mgmt."
 
@@ -28,10 +28,18 @@ def belongs(topic: str, bundle_id: str) -> bool:
 
     Another application, whose bundle id only begins like this one, does not belong to it.
     """
-    if not topic.startswith(bundle_id):
-        return False
-    suffix = topic[len(bundle_id) :]
-    return suffix in _KNOWN or (suffix.startswith(NEWER) and "." not in suffix[len(NEWER) :])
+    return bundle_id in bundle_ids_of(topic)
+
+
+def bundle_ids_of(topic: str) -> list[str]:
+    """The bundle ids that a topic may belong to: itself, and what is left of it without each suffix that it ends in."""
+    found = [topic]
+    if topic.endswith(_KNOWN):
+        found += [topic.removesuffix(suffix) for suffix in _KNOWN if topic.endswith(suffix)]
+    before, newer, push_type = topic.rpartition(NEWER)
+    if newer and "." not in push_type:
+        found.append(before)
+    return found
 
 
 def push_type_of(topic: str) -> str:
