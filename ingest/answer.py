@@ -55,6 +55,9 @@ class Answer(web.StreamResponse):
         head = f"{self._head}Date: {_date()}\r\n{connection}\r\n".encode("latin-1")
         writer = request.writer
         await writer.write(head if request.method == "HEAD" else head + self._text)
+        if request.protocol.writing_paused:
+            # a client that asks on without reading would fill the memory with short answers
+            await writer.drain()
         return writer
 
     async def write_eof(self, data: bytes = b"") -> None:

@@ -53,17 +53,42 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:@/+=-]{1,128}")
 
 
 class Conversation(web.RequestHandler):
-    """One connection. ``surplus``: it was one too many when it came, so that what it wants done is not done."""
+    """One connection. ``surplus``: it was one too many when it came, so that what it wants done is not done.
 
-    __slots__ = ("surplus",)
+    A client that does not read what it asked for is cut off after a time: its answers are held for it until then.
+    """
+
+    __slots__ = ("_cut_off", "surplus")
+
+    _cut_off: asyncio.TimerHandle | None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._cut_off = None
         manager = self._manager
         self.surplus = isinstance(manager, Conversations) and manager.came(self)
         if self.surplus:
             # one that only sits there would keep probes out
             asyncio.get_running_loop().call_later(LINGER_S, self._retire_surplus)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        # the transport is let go of when the connection is to close, which it can't while the client does not read
+        if self.transport is not None and isinstance(self._manager, Conversations):
+            self._cut_off = self._loop.call_later(self._manager.answer_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._keep_on()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._keep_on()
+
+    def _keep_on(self) -> None:
+        if self._cut_off is not None:
+            self._cut_off.cancel()
+            self._cut_off = None
 
     def _retire_surplus(self) -> None:
         if self.surplus:
@@ -111,6 +136,7 @@ class Conversations(web.Server):
         self._request_ids = count(1)
         self._request_id_prefix = request_id_prefix
         self._sheet = sheet
+        self.answer_s = options.answer_s
         self._ending = False
         self._crowded_s = float("-inf")
 

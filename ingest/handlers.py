@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from ingest.admission import admit
@@ -31,9 +30,10 @@ from ingest.fates import (
 from ingest.faults import EMPTY_BODY
 from ingest.gather import Parcel, Place, Placer, Reason, Stored, pack, placer
 from ingest.options import IngestOptions
-from ingest.problems import Code, Problem, problem
+from ingest.problems import Code
 from ingest.randomness import Randomness
 from ingest.rate import Allowance
+from ingest.results import answer_in_order
 from ingest.schema import Decoded, decode_array, decode_lines, decode_one, decode_request
 from ingest.store import Store
 from shards.api_key import Scope
@@ -43,38 +43,15 @@ from shards.problem import Refusal
 from shards.tenant import Tenant
 
 ID_RANDOM_BYTES: Final = 10
-# devices of a campaign, notifications of a batch, and results that are looked at before others have their turn
+# devices of a campaign, and notifications of a batch, that are looked at before others have their turn
 ADDRESSED_AT_ONCE: Final = 2_000
 ADMITTED_AT_ONCE: Final = 1_000
-ANSWERED_AT_ONCE: Final = 5_000
 
 ONE_IS_JSON: Final = Refusal(Code.CONTENT_TYPE, f"send the notification with Content-Type: {JSON}")
 CAMPAIGN_IS_JSON: Final = Refusal(Code.CONTENT_TYPE, f"send the campaign with Content-Type: {JSON}")
 BATCH_IS_JSON: Final = Refusal(
     Code.CONTENT_TYPE, f"send the batch with Content-Type: {JSON} (an array) or {NDJSON} (one a line)"
 )
-
-
-class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """A push that is stored. ``id`` is its apns-id."""
-
-    id: str
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """A push of a batch that was not accepted, and why."""
-
-    error: Problem
-
-
-class BatchCounts(msgspec.Struct, frozen=True):
-    """The answer to a batch for those who asked with ``Prefer: return=minimal``."""
-
-    accepted: int
-    refused: int
-
-
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class Pushes:
@@ -169,7 +146,7 @@ class Pushes:
         if isinstance(stored, Refusal):
             return stored
         results = [each if isinstance(each, Refusal) else each.id for each in stored]
-        return await _batch_answer(results, request_id, minimal=_wants_minimal(request))
+        return await answer_in_order(results, request_id, minimal=_wants_minimal(request))
 
     async def _campaign(
         self, request: web.BaseRequest, request_id: str, tenant: Tenant, allowance: Allowance | None
@@ -200,7 +177,7 @@ class Pushes:
         if isinstance(refused, Refusal):
             return refused
         results = admitted.results({where: refusal_for(reason) for where, reason in refused.items()})
-        return await _batch_answer(results, request_id, minimal=_wants_minimal(request))
+        return await answer_in_order(results, request_id, minimal=_wants_minimal(request))
 
     def _admit(self, notifications: Sequence[Decoded], tenant: Tenant) -> list[Job | Refusal]:
         now_ms = int(self._now_s() * 1000)
@@ -263,30 +240,6 @@ class Pushes:
 
 
 _Push = Callable[[web.BaseRequest, str, Tenant, Allowance | None], Awaitable[Answer | Refusal]]
-
-
-async def _batch_answer(ids: Sequence[bytes | Refusal], request_id: str, *, minimal: bool) -> Answer:
-    """``ids``: the apns-id of each push, or why there is none."""
-    refused_count = sum(isinstance(each, Refusal) for each in ids)
-    counts = BatchCounts(len(ids) - refused_count, refused_count)
-    status = 207 if refused_count else 202
-    if minimal:
-        return Answer(status, _encode(counts), request_id, headers="Preference-Applied: return=minimal\r\n")
-    written: list[bytes] = []
-    for at in range(0, len(ids), ANSWERED_AT_ONCE):
-        if at:
-            # whoever else is being served
-            await asyncio.sleep(0)
-        results = [
-            Refused(problem(each)) if isinstance(each, Refusal) else Accepted(each.decode())
-            for each in ids[at : at + ANSWERED_AT_ONCE]
-        ]
-        written.append(_encode(results)[1:-1])
-    body = b'{"accepted":%d,"refused":%d,"results":[%b]}' % (
-        *msgspec.structs.astuple(counts),
-        b",".join(written),
-    )
-    return Answer(status, body, request_id)
 
 
 def _wants_minimal(request: web.BaseRequest) -> bool:

@@ -12,9 +12,9 @@ import msgspec
 from ingest.admission import BAD_TOKEN, COLLAPSE_ID_BYTES_MOST, PRIORITIES, TOKEN_DIGITS_MOST
 from ingest.body import JSON, NDJSON
 from ingest.faults import EXPECTED
-from ingest.handlers import Accepted, BatchCounts, Refused
 from ingest.options import IngestOptions
 from ingest.problems import KINDS, Code, Problem, problem
+from ingest.results import TOLD_IN_FULL_MOST, Accepted, BatchCounts, Refused, RefusedBriefly
 from ingest.standing import Obstacle, Standing, StandingLimits, Waiting
 from shards.notification import CampaignRequest, Notification
 from shards.problem import CONTENT_TYPE, Refusal
@@ -123,7 +123,7 @@ def describe(options: IngestOptions, release: str) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
-        [Notification, CampaignRequest, Accepted, Refused, BatchCounts, Problem, Standing],
+        [Notification, CampaignRequest, Accepted, Refused, RefusedBriefly, BatchCounts, Problem, Standing],
         ref_template="#/components/schemas/{name}",
     )
     token = {"pattern": "^([0-9A-Fa-f]{2})+$", "maxLength": TOKEN_DIGITS_MOST}
@@ -134,10 +134,12 @@ def _schemas() -> dict[str, Any]:
     schemas["CampaignRequest"]["properties"]["device_tokens"] |= tokens
     # by hand: msgspec can't tell which of two untagged Structs a result is, and so makes no schema for it
     counts = schemas["BatchCounts"]
-    results = {"type": "array", "items": {"oneOf": [_ref("Accepted"), _ref("Refused")]}}
+    kinds = [_ref("Accepted"), _ref("Refused"), _ref("RefusedBriefly")]
+    results = {"type": "array", "items": {"anyOf": kinds}}
     schemas["BatchAnswer"] = {
         "title": "BatchAnswer",
-        "description": "The answer to a batch or a campaign: one result for each push, in order.",
+        "description": "The answer to a batch or a campaign: one result for each push, in order. Of the refused, the "
+        f"first {TOLD_IN_FULL_MOST} are told in full, and the others by status, code and retryable.",
         "type": "object",
         "properties": {**counts["properties"], "results": results},
         "required": [*counts["required"], "results"],

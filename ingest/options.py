@@ -32,6 +32,7 @@ class IngestOptions:
     queue_most_shard        pushes that one shard may hold, of all tenants; then everybody is told 503
     retry_after_s           what a 503, or a 429 for a full queue, gives as Retry-After
     body_s                  how long a request body may take to arrive
+    answer_s                how long an answer may wait for the client to read it; then the connection is cut
     keepalive_s             how long a connection without a request is kept
     grace_s                 how long open requests may take after a stop was asked for
     """
@@ -49,6 +50,7 @@ class IngestOptions:
     queue_most_shard: int = 1_000_000
     retry_after_s: int = 1
     body_s: float = 30.0
+    answer_s: float = 30.0
     keepalive_s: float = 75.0
     grace_s: float = 8.0
 
@@ -72,6 +74,7 @@ class IngestOptions:
         _within("queue_most_shard", self.queue_most_shard, 1, 1_000_000_000)
         _within("retry_after_s", self.retry_after_s, 1, 3_600)
         _within("body_s", self.body_s, 1, 3_600)
+        _within("answer_s", self.answer_s, 1, 3_600)
         _within("keepalive_s", self.keepalive_s, 1, 86_400)
         _within("grace_s", self.grace_s, 0, 3_600)
 

@@ -179,6 +179,23 @@ def test_as_many_devices_as_may_be_are_taken_at_once(redis_url: str) -> None:
     assert "Traceback" not in ingest.end()
 
 
+def test_all_refused_devices_are_told_and_the_first_thousand_in_full(redis_url: str) -> None:
+    key = create_tenant(redis_url)
+    ingest = IngestProcess(redis_url)
+    ingest.await_ready()
+    count = 20_000
+    answer = ingest.push(key, {**GOOD, "device_tokens": [""] * count + ["ab"]}, CAMPAIGN)
+    assert (answer.status, answer.json["accepted"], answer.json["refused"]) == (207, 1, count)
+    *refused, accepted = answer.json["results"]
+    assert "id" in accepted
+    assert [each["error"].get("errors", [{}])[0].get("pointer") for each in refused[:1_000]] == [
+        f"/device_tokens/{number}" for number in range(1_000)
+    ]
+    brief = {"error": {"status": 422, "code": "bad-device-token", "retryable": False}}
+    assert len(refused) == count and all(each == brief for each in refused[1_000:])
+    assert "Traceback" not in ingest.end()
+
+
 def test_a_campaign_is_described(ingest: IngestProcess) -> None:
     description = ingest.get("/openapi.json").json
     assert f"At most {MOST} devices" in description["paths"][CAMPAIGN]["post"]["description"]

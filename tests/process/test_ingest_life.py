@@ -23,6 +23,7 @@ from ingest_process import (
     create_tenant,
     push_request,
     read_response,
+    request,
     stored,
 )
 from redis_server import RedisServer
@@ -227,6 +228,21 @@ def test_a_body_that_does_not_arrive_in_time_is_given_up_and_its_connection_clos
         assert (answer.status, answer.json["code"]) == (408, "body-too-slow")
         assert answer.json["retryable"] and answer.headers["connection"] == "close"
         assert slow.recv(10) == b""
+    assert "Traceback" not in ingest.end()
+
+
+@pytest.mark.parametrize("asks_on", [False, True])
+def test_a_client_that_does_not_read_its_answers_is_cut_off(key: str, start: Start, asks_on: bool) -> None:
+    ingest = start(answer_s=0.3)
+    ingest.await_ready()
+    # many small answers, or few large ones
+    asked = request("GET", "/version") if asks_on else request("GET", "/openapi.json")
+    with ingest.connect() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            for _ in range(50_000):
+                deaf.sendall(asked * 50)
+    assert ingest.get("/livez").status == 200
     assert "Traceback" not in ingest.end()
 
 

@@ -15,8 +15,9 @@ from aiohttp.test_utils import make_mocked_request
 
 from ingest.answer import Answer
 from ingest.gather import Gatherer
-from ingest.handlers import ADDRESSED_AT_ONCE, ADMITTED_AT_ONCE, ANSWERED_AT_ONCE, Pushes
+from ingest.handlers import ADDRESSED_AT_ONCE, ADMITTED_AT_ONCE, Pushes
 from ingest.options import IngestOptions
+from ingest.results import ANSWERED_AT_ONCE
 from ingest.store import Store
 from shards.api_key import ApiKey
 from shards.credential import Credential

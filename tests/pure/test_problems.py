@@ -114,6 +114,7 @@ def test_a_status_names_its_codes_and_its_headers() -> None:
         ("queue_most_shard", 0),
         ("retry_after_s", 0),
         ("body_s", 0),
+        ("answer_s", 0),
         ("grace_s", -1),
     ],
 )
