@@ -8,6 +8,8 @@ import asyncio
 import logging
 import re
 import resource
+import socket
+import struct
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
@@ -49,6 +51,8 @@ Routes = Mapping[str, Mapping[str, Answering]]
 _CROWDED: Final = Refusal(
     Code.TOO_BUSY, "there are as many connections as may be; nothing was accepted, send it later on a new one"
 )
+# struct linger of socket(7): on, for 0 s
+_LINGER_NOT: Final = struct.pack("ii", 1, 0)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:@/+=-]{1,128}")
 
 
@@ -75,7 +79,7 @@ class Conversation(web.RequestHandler):
         super().pause_writing()
         # the transport is let go of when the connection is to close, which it can't while the client does not read
         if self.transport is not None and isinstance(self._manager, Conversations):
-            self._cut_off = self._loop.call_later(self._manager.answer_s, self.transport.abort)
+            self._cut_off = self._loop.call_later(self._manager.answer_s, _reset, self.transport)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -250,6 +254,14 @@ class Conversations(web.Server):
         if surplus or self._ending:
             answer.force_close()
         return answer
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Close at once, and have the kernel drop what the client has not read: it would hold megabytes for minutes."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+    transport.abort()
 
 
 def _places() -> Places:
