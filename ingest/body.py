@@ -1,9 +1,10 @@
 """The bytes of a request's body: what they claim to be, how many there may be, and unpacked if they are gzip.
 
-A body has a deadline, or slow ones would hold connections without end. And it has a limit, which holds twice: for what
-arrives, and for what it unpacks to. We unpack here and not in aiohttp: aiohttp goes on reading a body that was refused,
-so that the client gets its answer, and it would go on unpacking too, which lets a megabyte of a gzip bomb cost seconds
-of CPU.
+A body has a deadline, or slow ones would hold connections without end. All that are arriving share a room, as what
+waits for Redis does: the memory that they take is bounded, and one tenant's can't take all of it. And each has a limit,
+which holds twice: for what arrives, and for what it unpacks to. We unpack here and not in aiohttp: aiohttp goes on
+reading a body that was refused, so that the client gets its answer, and it would go on unpacking too, which lets a
+megabyte of a gzip bomb cost seconds of CPU.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from ingest.problems import Code
+from ingest.room import Room
 from shards.problem import Refusal
 
 JSON: Final = "application/json"
@@ -32,6 +34,11 @@ NOT_GZIP: Final = Refusal(
 ENCODING_UNKNOWN: Final = Refusal(
     Code.CONTENT_ENCODING, "compress the body with Content-Encoding: gzip, or send it as it is"
 )
+TOO_MANY: Final = Refusal(
+    Code.TOO_BUSY,
+    "with this body, more bytes of this tenant's bodies would be arriving than is left for others; "
+    "nothing was accepted, send it later",
+)
 
 
 @lru_cache(maxsize=256)
@@ -45,10 +52,13 @@ def media_type(content_type: str) -> str | None:
     return _MEDIA_TYPES.get(name.strip().lower())
 
 
-async def read_body(request: web.BaseRequest, most: int, within_s: float) -> bytes | Refusal:
-    """The body, unpacked, of at most ``most`` bytes. ``request`` was made with the same limit.
+async def read_body(
+    request: web.BaseRequest, most: int, within_s: float, tenant: str, arriving: Room
+) -> bytes | Refusal:
+    """The body, unpacked, of at most ``most`` bytes.
 
-    ``within_s``: the time that all of it has to arrive, however steadily it trickles.
+    ``within_s``: the time that all of it has to arrive, however steadily it trickles. ``arriving``: room for the bytes
+    of all tenants' bodies that are not yet whole.
     """
     headers = request.headers
     encoding = headers.get("Content-Encoding", "identity").strip().lower()
@@ -69,14 +79,32 @@ async def read_body(request: web.BaseRequest, most: int, within_s: float) -> byt
                 return too_large(most)
         else:
             async with asyncio.timeout(within_s):
-                body = await request.read()
+                received = await _receive(request, most, tenant, arriving)
+            if isinstance(received, Refusal):
+                return received
+            body = received
     except TimeoutError:
         return too_slow(within_s)
-    except web.HTTPRequestEntityTooLarge:
-        return too_large(most)
     except (RequestPayloadError, OSError):
         return BROKEN_OFF
     return body if encoding == "identity" else unpack(body, most)
+
+
+async def _receive(request: web.BaseRequest, most: int, tenant: str, arriving: Room) -> bytes | Refusal:
+    """The body as it comes; what has come of it takes room until it is whole or given up."""
+    body = bytearray()
+    try:
+        while piece := await request.content.readany():
+            if len(body) + len(piece) > most:
+                return too_large(most)
+            if not arriving.fits(tenant, len(piece)):
+                return TOO_MANY
+            arriving.take(tenant, len(piece))
+            body += piece
+        return bytes(body)
+    finally:
+        if body:
+            arriving.give_back(tenant, len(body))
 
 
 def unpack(packed: bytes, most: int) -> bytes | Refusal:

@@ -34,6 +34,7 @@ from ingest.problems import Code
 from ingest.randomness import Randomness
 from ingest.rate import Allowance
 from ingest.results import answer_in_order
+from ingest.room import Room
 from ingest.schema import Decoded, decode_array, decode_lines, decode_one, decode_request
 from ingest.store import Store
 from shards.api_key import Scope
@@ -68,6 +69,7 @@ class Pushes:
         self._options = options
         self._now_s = now_s
         self._randomness = Randomness()
+        self._arriving = Room(options.arriving_bytes_most)
         # by tenant id, each for as long as that is the tenant's record
         self._placers: dict[str, tuple[Tenant, Placer]] = {}
 
@@ -101,7 +103,7 @@ class Pushes:
     ) -> Answer | Refusal:
         if media_type(request.headers.get("Content-Type", "")) != JSON:
             return ONE_IS_JSON
-        body = await read_body(request, self._options.body_bytes_most, self._options.body_s)
+        body = await self._read(request, tenant)
         if isinstance(body, Refusal):
             return body
         notification = decode_one(body)
@@ -125,7 +127,7 @@ class Pushes:
         media = media_type(request.headers.get("Content-Type", ""))
         if media is None:
             return BATCH_IS_JSON
-        body = await read_body(request, self._options.body_bytes_most, self._options.body_s)
+        body = await self._read(request, tenant)
         if isinstance(body, Refusal):
             return body
         if not body:
@@ -153,7 +155,7 @@ class Pushes:
     ) -> Answer | Refusal:
         if media_type(request.headers.get("Content-Type", "")) != JSON:
             return CAMPAIGN_IS_JSON
-        body = await read_body(request, self._options.body_bytes_most, self._options.body_s)
+        body = await self._read(request, tenant)
         if isinstance(body, Refusal):
             return body
         decoded = decode_request(body, self._options.campaign_devices_most, ADDRESSED_AT_ONCE)
@@ -178,6 +180,10 @@ class Pushes:
             return refused
         results = admitted.results({where: refusal_for(reason) for where, reason in refused.items()})
         return await answer_in_order(results, request_id, minimal=_wants_minimal(request))
+
+    async def _read(self, request: web.BaseRequest, tenant: Tenant) -> bytes | Refusal:
+        options = self._options
+        return await read_body(request, options.body_bytes_most, options.body_s, tenant.id, self._arriving)
 
     def _admit(self, notifications: Sequence[Decoded], tenant: Tenant) -> list[Job | Refusal]:
         now_ms = int(self._now_s() * 1000)

@@ -23,6 +23,7 @@ class IngestOptions:
     redis_url               where the queues are: redis://, rediss:// or unix://
     backlog                 connections that the kernel keeps for us until we accept them; it cuts this to its somaxconn
     body_bytes_most         the longest request body, after decompression
+    arriving_bytes_most     bytes of bodies that may be arriving at one time, shared as waiting_jobs_most is
     batch_items_most        the most notifications in one batch
     campaign_devices_most   the most devices of one campaign
     waiting_jobs_most       pushes that may wait for Redis at one time, of one tenant as many as are then left for
@@ -42,6 +43,7 @@ class IngestOptions:
     bind_port: int = 8080
     backlog: int = 65_535
     body_bytes_most: int = 8 * MIB
+    arriving_bytes_most: int = 128 * MIB
     batch_items_most: int = 10_000
     campaign_devices_most: int = 100_000
     waiting_jobs_most: int = 400_000
@@ -63,6 +65,8 @@ class IngestOptions:
         check_url(self.redis_url)
         _within("backlog", self.backlog, 1, 65_535)
         _within("body_bytes_most", self.body_bytes_most, PUSH_BYTES_MOST, 256 * MIB)
+        # the longest body must fit half of the room, or it could never be accepted
+        _within("arriving_bytes_most", self.arriving_bytes_most, 2 * self.body_bytes_most, 16 * KIB * MIB)
         _within("batch_items_most", self.batch_items_most, 1, 100_000)
         _within("campaign_devices_most", self.campaign_devices_most, 1, 1_000_000)
         # what the other limits allow must fit half of the waiting room, or it could never be accepted

@@ -264,7 +264,7 @@ PARCEL = Parcel({HERE: [b"1", b"2"], OTHERS: [b"3"]}, 3, 3)
         (Stored({HERE: Full.SHARD, OTHERS: StoreRefused("out of memory")}), 3),
         (Unstored("down", in_doubt=False), 3),
         (Unstored("lost", in_doubt=True), 0),
-        (TurnedAway(1, 1), 3),
+        (TurnedAway(1, 1, 1, 1), 3),
     ],
 )
 def test_only_what_redis_surely_has_not_is_given_back(fate: Fate, count: int) -> None:

@@ -106,6 +106,7 @@ def test_a_status_names_its_codes_and_its_headers() -> None:
         ("bind_host", ""),
         ("bind_port", 70_000),
         ("redis_url", "localhost:6379"),
+        ("arriving_bytes_most", 1024),
         ("batch_items_most", 0),
         ("campaign_devices_most", 0),
         ("waiting_jobs_most", 10),
