@@ -17,7 +17,8 @@ from ingest.answer import Answer
 from ingest.gather import Gatherer
 from ingest.handlers import ADDRESSED_AT_ONCE, ADMITTED_AT_ONCE, Pushes
 from ingest.options import IngestOptions
-from ingest.results import ANSWERED_AT_ONCE
+from ingest.problems import Code
+from ingest.results import ANSWERED_AT_ONCE, TOLD_IN_FULL_MOST
 from ingest.store import Store
 from shards.api_key import ApiKey
 from shards.credential import Credential
@@ -107,8 +108,10 @@ def test_tokens_that_are_none_are_decoded_and_answered_in_portions() -> None:
     fields = {"topic": "com.acme.app", "payload": {"aps": {}}, "device_tokens": [1] * (size - 1) + ["ab"]}
     status, document, turns = answer_to("/v1/push/campaign", json.dumps(fields).encode())
     assert (status, document["accepted"], document["refused"]) == (207, 1, size - 1)
-    pointers = [result["error"]["errors"][0]["pointer"] for result in document["results"][:-1]]
-    assert pointers == [f"/device_tokens/{number}" for number in range(size - 1)]
+    errors = [result["error"] for result in document["results"][:-1]]
+    pointers = [error["errors"][0]["pointer"] for error in errors[:TOLD_IN_FULL_MOST]]
+    assert pointers == [f"/device_tokens/{number}" for number in range(TOLD_IN_FULL_MOST)]
+    assert {error["code"] for error in errors} == {Code.WRONG_TYPE}
     assert turns > size // ADDRESSED_AT_ONCE + size // ANSWERED_AT_ONCE - 1
 
 
