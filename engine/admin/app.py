@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
-from engine.admin.bodies import decode_body, decode_query
+from engine.admin.bodies import decode_body, decode_query, refused_body, refused_query
 from engine.admin.callers import UNKNOWN, caller_of
 from engine.admin.connections import FAULT, NOT_HTTP, new_request_id, refused
 from engine.admin.openapi import describe
@@ -92,10 +92,10 @@ class Desk:
         forbidden = caller.may(tenant, operator=route.operator, changes=route.changes)
         if forbidden is not None:
             return forbidden
-        body = await self._body(request, route.body) if route.body is not None else None
+        body = await self._body(request, route)
         if isinstance(body, Refusal):
             return body
-        query = decode_query(request.query, route.query) if route.query is not None else None
+        query = _query(request, route)
         if isinstance(query, Refusal):
             return query
         ask = Ask(tenant, request.match_info.get("name", ""), body, query, self._check)
@@ -105,8 +105,10 @@ class Desk:
             AUDIT.info("%s did %s of tenant %s%s", caller.name, route.name, outcome.tenant, what)
         return web.Response(body=_encode(outcome.answer), status=route.status, content_type=JSON)
 
-    async def _body(self, request: web.Request, wanted: type[Any]) -> Any:
-        """The request, or a Refusal."""
+    async def _body(self, request: web.Request, route: Route) -> Any:
+        """The request, None if the route takes none, or a Refusal."""
+        if route.body is None and not request.body_exists:
+            return None
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             return Refusal(Code.CONTENT_ENCODING, "send the body as it is, without Content-Encoding")
         try:
@@ -117,9 +119,11 @@ class Desk:
         except (RequestPayloadError, OSError):
             # it is not what was announced, or whoever sent it has gone
             return NOT_HTTP
+        if route.body is None:
+            return refused_body(content, route.query)
         if content and request.content_type != JSON:
             return Refusal(Code.CONTENT_TYPE, f"send the body with Content-Type: {JSON}")
-        return decode_body(content, wanted)
+        return decode_body(content, route.body)
 
     async def _ready(self, request: web.Request) -> web.Response:
         try:
@@ -137,6 +141,13 @@ def installed_version() -> str:
     except PackageNotFoundError:
         # run from a checkout that was never installed
         return "0+unknown"
+
+
+def _query(request: web.Request, route: Route) -> Any:
+    """What stands behind the question mark, None if the route takes nothing there, or a Refusal."""
+    if route.query is None:
+        return refused_query(request.query, route.body)
+    return decode_query(request.query, route.query)
 
 
 async def _fixed(body: bytes, content_type: str, request: web.Request) -> web.Response:

@@ -1,6 +1,11 @@
-"""From the bytes of a body, or the words of a query, to the request that they are; or to what is wrong with them."""
+"""From the bytes of a body, or the words of a query, to the request that they are; or to what is wrong with them.
+
+What stands where nothing is looked for is refused: who wrote it meant something by it, and to do the rest without it
+may be to do at once, or to everything, what was meant for later, or for a part.
+"""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -40,8 +45,41 @@ def decode_body(body: bytes, wanted: type[Any]) -> Any:
         return Refusal(Code.MALFORMED_JSON, "the body is not JSON; send one object, in UTF-8")
 
 
+def refused_body(body: bytes, query: type[Any] | None) -> Refusal | None:
+    """For an operation without a body, which may have a ``query``. An object with nothing in it is let pass: many
+    clients send one always."""
+    if body.strip() in (b"", b"{}"):
+        return None
+    return Refusal(Code.BODY_UNEXPECTED, f"this takes no body: {_behind_the_question_mark(query)}")
+
+
+def refused_query(query: Mapping[str, str], body: type[Any] | None) -> Refusal | None:
+    """For an operation without a query, which may have a ``body``."""
+    if not query:
+        return None
+    instead = "end the address before the question mark"
+    if body is not None:
+        instead = f"write {_names(body)} into the body, a JSON object"
+    return Refusal(Code.BAD_QUERY, f"this takes no query: {instead}")
+
+
+def _behind_the_question_mark(query: type[Any] | None) -> str:
+    if query is None:
+        return "send none"
+    return f"write {_names(query)} behind a question mark at the end of the address"
+
+
+def _names(wanted: type[Any]) -> str:
+    return ", ".join(field.encode_name for field in msgspec.structs.fields(wanted))
+
+
 def decode_query(query: Mapping[str, str], wanted: type[Any]) -> Any:
-    """What stands behind the question mark, or a Refusal."""
+    """What stands behind the question mark, or a Refusal. A name may stand there more than once in ``query``."""
+    twice = next(
+        (name for name, times in Counter(key for key, _ in query.items()).items() if times > 1), None
+    )
+    if twice is not None:
+        return Refusal(Code.BAD_QUERY, f"the query has {quoted(twice)} more than once; write it once")
     try:
         return msgspec.convert(dict(query), type=wanted, strict=False)
     except msgspec.ValidationError as error:

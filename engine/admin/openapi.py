@@ -14,8 +14,8 @@ _PARTS: Final = {
     "tenant": "The tenant's name.",
     "name": "The bundle id, the credential's name, or the API key's prefix.",
 }
-# what may be said of any request
-_ALWAYS: Final = (400, 401, 403, 404, 500, 503)
+# what may be said of any request: one that takes no body may be sent one
+_ALWAYS: Final = (400, 401, 403, 404, 408, 413, 415, 422, 500, 503)
 
 
 def describe(release: str) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _operation(route: Route) -> dict[str, Any]:
         else "Also with the tenant's own API key.",
         "responses": {
             str(route.status): {"description": "Done", "content": {JSON: {"schema": _ref(route.answer)}}},
-            **_problems(*_ALWAYS, *((408, 409, 413, 415, 422) if route.changes else ())),
+            **_problems(*_ALWAYS, *((409,) if route.changes else ())),
         },
     }
     parameters = [

@@ -35,6 +35,7 @@ class Code(StrEnum):
     BODY_TOO_LARGE = "body-too-large"
     CONTENT_TYPE = "unsupported-content-type"
     CONTENT_ENCODING = "unsupported-content-encoding"
+    BODY_UNEXPECTED = "body-unexpected"
     FIELD_MISSING = "field-missing"
     FIELD_UNKNOWN = "field-unknown"
     WRONG_TYPE = "wrong-type"
@@ -66,6 +67,7 @@ KINDS: Final[dict[StrEnum, Kind]] = {
     Code.BODY_TOO_LARGE: Kind(413, "The body is too large"),
     Code.CONTENT_TYPE: Kind(415, "The content type is not supported"),
     Code.CONTENT_ENCODING: Kind(415, "The content encoding is not supported"),
+    Code.BODY_UNEXPECTED: Kind(422, "This takes no body"),
     Code.FIELD_MISSING: Kind(422, "A field is missing"),
     Code.FIELD_UNKNOWN: Kind(422, "A field is not known"),
     Code.WRONG_TYPE: Kind(422, "A value has the wrong type"),

@@ -149,6 +149,14 @@ def test_every_action_can_be_done_and_is_logged_with_who_did_it(api: AdminProces
         ("DELETE", f"{ACME}/keys/lost", None, 404, "", "write its beginning, up to the second underscore"),
         ("DELETE", f"{ACME}?force=perhaps", None, 400, "", "force has the wrong type: expected `bool`"),
         ("DELETE", f"{ACME}?farce=true", None, 400, "", "the query has a field 'farce'"),
+        ("DELETE", f"{ACME}/keys/clarion_00000000", {"after_s": 9}, 422, "", "write after_s behind a question mark"),
+        ("DELETE", ACME, {"dry_run": True}, 422, "", "write force behind a question mark"),
+        ("POST", f"{ACME}/disable", {"nonsense": 1}, 422, "", "takes no body: send none"),
+        ("GET", ACME, b"{", 422, "", "takes no body: send none"),
+        ("POST", f"{ACME}/pause?lane=low", None, 400, "", "write lane into the body, a JSON object"),
+        ("POST", f"{ACME}/pause?{APP}=x", {"lane": "low"}, 400, "", "write lane into the body, a JSON object"),
+        ("GET", f"{ACME}?full=true", None, 400, "", "takes no query: end the address before the question mark"),
+        ("DELETE", f"{ACME}?force=false&force=true", None, 400, "", "more than once; write it once"),
         ("PUT", "/v1/tenants", {}, 405, "", "use one of GET, POST here"),
         ("GET", "/v1/teapots", None, 404, "", "/openapi.json lists what there is"),
         ("POST", "/v1/tenants", b"x" * 600_000, 413, "", ""),
@@ -165,6 +173,32 @@ def test_a_mistake_is_told_in_words_with_its_place(
     assert [each["pointer"] for each in told.get("errors", ())] == ([pointer] if pointer else [])
     assert KINDS[Code(told["code"])].status == told["status"] == status
     assert told["instance"] == answer.headers["x-request-id"]
+
+
+def test_what_stands_in_the_wrong_place_is_refused_before_anything_is_done(
+    api: AdminProcess, acme: str
+) -> None:
+    prefix = api.ask("GET", f"{ACME}/keys").json["keys"][0]["prefix"]
+    for method, path, body, status in (
+        ("DELETE", f"{ACME}/keys/{prefix}", {"after_s": 86400}, 422),
+        ("DELETE", ACME, {"dry_run": True}, 422),
+        ("POST", f"{ACME}/disable", {"after_s": 60}, 422),
+        ("POST", f"{ACME}/pause?lane=low", None, 400),
+    ):
+        assert api.ask(method, path, body).status == status, (method, path)
+    found = api.ask("GET", ACME).json
+    assert ([each["prefix"] for each in found["keys"]], found["disabled"], found["paused"]) == (
+        [prefix],
+        False,
+        [],
+    )
+    # an object with nothing in it asks for nothing that is left undone
+    assert api.ask("POST", f"{ACME}/disable", {}).json["disabled"]
+    told = [line for line in api.end().splitlines() if "clarion.audit" in line]
+    assert [line.partition(" did ")[2].split(" of ")[0] for line in told] == [
+        "tenant create",
+        "tenant disable",
+    ]
 
 
 def test_no_error_and_no_log_line_quotes_a_secret_in_the_wrong_place(api: AdminProcess, acme: str) -> None:
@@ -186,6 +220,9 @@ def test_no_error_and_no_log_line_quotes_a_secret_in_the_wrong_place(api: AdminP
         ("GET", f"/v1/keys/x{acme}", None),
         ("DELETE", f"{ACME}/applications/{acme}", None),
         ("DELETE", f"{ACME}?{acme}=1", None),
+        ("DELETE", f"{ACME}?{acme}=1&{acme}=1", None),
+        ("GET", f"{ACME}?{acme}={acme}", None),
+        ("DELETE", f"{ACME}/keys/x", {acme: line}),
     ):
         answer = api.ask(method, path, body)
         assert 400 <= answer.status < 500, (path, answer)
