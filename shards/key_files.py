@@ -54,6 +54,9 @@ _UNREADABLE: Final = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
+# such a key has 250, and some write beside it what it is for; of longer ones a library may prove for minutes that its
+# primes are primes
+_P8_BYTES_MOST: Final = 2_000
 # below this OpenSSL refuses an RSA key in a handshake
 _RSA_BITS_LEAST: Final = 2048
 # pbeWithSHAAnd40BitRC2-CBC (RFC 7292, appendix C)
@@ -95,6 +98,8 @@ def load_p8(pem: bytes) -> ec.EllipticCurvePrivateKey:
         raise KeyFileError(
             "it holds a certificate: give the .p8 key that the Apple developer site let you download"
         )
+    if len(pem) > _P8_BYTES_MOST:
+        raise KeyFileError("it is far longer than a key for APNs: give the file as it was downloaded")
     try:
         key = load_pem_private_key(pem, password=None)
     except _UNREADABLE:
@@ -111,7 +116,8 @@ def load_certificate(
 ) -> CertificateFile:
     """A push certificate with its private key, from a .p12 or .pem file. Raises KeyFileError.
 
-    A password that is not needed does no harm. ``wall``: Unix seconds.
+    A password that is not needed does no harm. ``wall``: Unix seconds. The file says what reading it costs, so one that
+    a stranger may have made is read by ``shards.key_reading``.
     """
     read = _read_pem if b"-----BEGIN" in data else _read_pkcs12
     certificates, key = read(data, password)

@@ -18,7 +18,8 @@ from shards.administration.checks import (
     check_overlap,
 )
 from shards.credential import BOTH, Credential
-from shards.key_files import KeyFileError, load_certificate, load_p8
+from shards.key_files import KeyFileError, load_p8
+from shards.key_reading import read_certificate
 
 EnvironmentName = Literal["production", "sandbox"]
 UnixMs = Annotated[int, Meta(description="Unix time in milliseconds; 0 for no end.")]
@@ -95,7 +96,7 @@ class NewCredential(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
             if getattr(self, field) not in ("", UNSET):
                 raise ActionRefused(field, "is for keys: what a certificate is for is written in it")
         try:
-            found = load_certificate(_file_content(self.certificate), self.password)
+            found = read_certificate(_file_content(self.certificate), self.password)
         except KeyFileError as error:
             raise ActionRefused("certificate", f"can't be used: {error}") from None
         if self.team_id and found.team_id and self.team_id != found.team_id:
