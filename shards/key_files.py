@@ -154,7 +154,7 @@ def _facts(certificates: list[x509.Certificate], key: PrivateKeyTypes, now_s: fl
         bundle_id=bundle_id,
         topics=tuple(dict.fromkeys((bundle_id, *listed))),
         environments=environments,
-        not_after_ms=int(leaf.not_valid_after_utc.timestamp() * 1000),
+        not_after_ms=_end_ms(leaf),
         pem=b"".join(each.public_bytes(Encoding.PEM) for each in _chain(leaf, certificates))
         + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
     )
@@ -162,10 +162,23 @@ def _facts(certificates: list[x509.Certificate], key: PrivateKeyTypes, now_s: fl
 
 def certificate_fingerprint(pem: bytes) -> str:
     """What tells a stored certificate from every other: 16 hex digits of its SHA-256. Raises KeyFileError."""
+    return _stored(pem).fingerprint(SHA256()).hex()[:16]
+
+
+def certificate_end_ms(pem: bytes) -> int:
+    """When a stored certificate ends. Raises KeyFileError."""
+    return _end_ms(_stored(pem))
+
+
+def _stored(pem: bytes) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(pem).fingerprint(SHA256()).hex()[:16]
+        return x509.load_pem_x509_certificate(pem)
     except _UNREADABLE:
         raise KeyFileError("what is stored for it is no certificate: give the file again") from None
+
+
+def _end_ms(certificate: x509.Certificate) -> int:
+    return int(certificate.not_valid_after_utc.timestamp() * 1000)
 
 
 # -- files -------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from shards.administration.views import CredentialChange, CredentialList, Done, 
 from shards.credential import Credential, choose, context
 from shards.environment import Environment
 from shards.errors import AlreadyExists, NotFound, VaultError
-from shards.key_files import KeyFileError, certificate_fingerprint, load_p8
+from shards.key_files import KeyFileError, certificate_end_ms, certificate_fingerprint, load_p8
 from shards.quoting import quoted
 from shards.tenant import Tenant
 from shards.tenants import Tenants
@@ -101,12 +101,13 @@ class CredentialActions:
         )
 
     async def expire(self, tenant_id: str, name: str, expiry: Expiry) -> CredentialChange:
-        """Let it end at that time; 0 takes the end away."""
+        """Let it end at that time; 0 takes the end away. A certificate ends by itself at the latest."""
         expiry.check(self._now_ms())
+        found = credential_of(await self._tenants.get(tenant_id), name)
+        ends = expiry.not_after_ms, await self._own_end_ms(tenant_id, found)
+        end_ms = min(filter(None, ends), default=0)
         return await self._replace(
-            tenant_id,
-            name,
-            lambda found: msgspec.structs.replace(found, not_after_ms=expiry.not_after_ms),
+            tenant_id, name, lambda found: msgspec.structs.replace(found, not_after_ms=end_ms)
         )
 
     # -- inside ------------------------------------------------------------------------------------------------
@@ -117,6 +118,13 @@ class CredentialActions:
         turn = self._turns.setdefault(tenant_id, asyncio.Lock())
         async with turn, self._readers:
             return await asyncio.to_thread(read)
+
+    async def _own_end_ms(self, tenant_id: str, credential: Credential) -> int:
+        """When it ends by itself, 0 for never. What is stored beside it may be a wish, so the certificate is asked."""
+        if credential.kind == "key":
+            return 0
+        vault = await self._sealing.vault()
+        return certificate_end_ms(vault.open(credential.sealed, context(tenant_id, credential.name)))
 
     async def _replace(
         self, tenant_id: str, name: str, change: Callable[[Credential], Credential]

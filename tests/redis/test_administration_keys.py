@@ -1,10 +1,14 @@
 """What an administrator does to credentials and API keys, on a real Redis, and the words for what can't be."""
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
 import msgspec
 import pytest
 import redis as redis_py
 from office import APP, MAIL, NOW_MS, acme, key_of, office, team
 
+from loadtest.simulator.push_authority import ensure_push_authority
 from shards import keys
 from shards.administration.checks import CREDENTIALS_MOST, KEYS_MOST, ActionRefused
 from shards.administration.credential_request import NewCredential, Rotation
@@ -170,6 +174,28 @@ async def test_credentials_are_bounded_in_number(redis_url: str) -> None:
         await at.store.change("acme", lambda tenant: msgspec.structs.replace(tenant, credentials=many))
         with pytest.raises(ActionRefused, match=r"50 credentials at most; revoke some first"):
             await at.credentials.add("acme", key_of(2))
+
+
+async def test_a_certificate_ends_when_it_says_itself_whatever_is_wished(
+    redis_url: str, tmp_path: Path
+) -> None:
+    issued = ensure_push_authority(tmp_path).issue(
+        ONE.team_id, APP, begins=datetime.now(UTC) - timedelta(days=1)
+    )
+    own_ms = int(issued.certificate.not_valid_after_utc.timestamp() * 1000)
+    file = (issued.certificate_pem + issued.key_pem()).decode()
+    async with office(redis_url) as at:
+        at.clock.now_ms = own_ms - 10_000
+        await at.tenants.create(acme())
+        added = await at.credentials.add("acme", NewCredential(certificate=file, name="push"))
+        assert added.credential.not_after_ms == own_ms
+        for wish_ms, end_ms in ((0, own_ms), (own_ms + 1, own_ms), (own_ms - 1, own_ms - 1), (0, own_ms)):
+            ended = await at.credentials.expire("acme", "push", Expiry(not_after_ms=wish_ms))
+            assert ended.credential.not_after_ms == end_ms, wish_ms
+            assert ended.notes == []
+        at.clock.now_ms = own_ms
+        [view] = (await at.credentials.show("acme")).credentials
+        assert not view.usable and await signing(at) is None
 
 
 # -- API keys ----------------------------------------------------------------------------------------------------
