@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from shards import keys
+from shards.credential import Credential
 from shards.environment import Environment
 from shards.flow import environment_of, tenant_of
 from shards.redis import script, store_errors
@@ -20,17 +21,24 @@ CONDITIONS_MOST: Final = 1_000
 
 # in place of a team: those have 10 capital letters and digits, and the team of a certificate may be ""
 _TENANT: Final = "tenant"
+# before a key's fingerprint: no name of a credential has it
+_MARK: Final = "#"
 _NOTE: Final = script("note")
 
 
 class ConditionName(NamedTuple):
-    """Of a credential, with ``topic`` "" for all its topics; or of a ``tenant`` in one environment, a flow."""
+    """Of a credential, with ``topic`` "" for all its topics; or of a ``tenant`` in one environment, a flow.
+
+    The ``fingerprint`` is that of its key or certificate: who only claims another's team and key id is refused alone.
+    Those that an earlier version noted have none, and may be of anybody who claims the ids.
+    """
 
     environment: str
     team_id: str = ""
     key_id: str = ""
     topic: str = ""
     tenant: str = ""
+    fingerprint: str = ""
 
     @classmethod
     def of_flow(cls, flow: str) -> "ConditionName":
@@ -41,13 +49,31 @@ class ConditionName(NamedTuple):
         environment, team_id, key_id, topic = text.split("/", 3)
         if team_id == _TENANT:
             return cls(environment, tenant=key_id)
-        return cls(environment, team_id, key_id, topic)
+        key_id, _, fingerprint = key_id.partition(_MARK)
+        return cls(environment, team_id, key_id, topic, fingerprint=fingerprint)
 
     def text(self) -> str:
         """How it is stored. A flow's has its tenant in place of a key."""
         if self.tenant:
             return f"{self.environment}/{_TENANT}/{self.tenant}/"
-        return "/".join((self.environment, self.team_id, self.key_id, self.topic))
+        key = f"{self.key_id}{_MARK}{self.fingerprint}" if self.fingerprint else self.key_id
+        return "/".join((self.environment, self.team_id, key, self.topic))
+
+    def without_fingerprint(self) -> "ConditionName":
+        """As an earlier version notes it."""
+        return self._replace(fingerprint="")
+
+    def is_of(self, credential: Credential) -> bool:
+        """Whether it is a condition of that key or certificate. If one of the two has no fingerprint, the ids say."""
+        return (
+            not self.tenant
+            and (self.team_id, self.key_id) == (credential.team_id, credential.known_as)
+            and (
+                self.fingerprint == credential.fingerprint
+                or not self.fingerprint
+                or not credential.fingerprint
+            )
+        )
 
 
 class Condition(NamedTuple):
@@ -64,14 +90,13 @@ class Condition(NamedTuple):
         name = self.name
         if name.tenant:
             return name.tenant == tenant.id
-        credentials = {(each.team_id, each.known_as) for each in tenant.credentials}
-        return (name.team_id, name.key_id) in credentials and (
+        return any(map(name.is_of, tenant.credentials)) and (
             not name.topic or not tenant.topics or name.topic in tenant.topics
         )
 
     def sentence(self) -> str:
         """What a person is told, without the tenant's name."""
-        environment, _, key_id, topic, tenant = self.name
+        environment, _, key_id, topic, tenant, _ = self.name
         since, times = _clock(self.since_ms), f"{self.refusals} times, last {_clock(self.seen_ms)}"
         if tenant:
             others = " or ".join(each for each in Environment if each != environment)

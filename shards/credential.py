@@ -26,6 +26,7 @@ class Credential(msgspec.Struct, array_like=True, frozen=True, dict=True):
     ``name`` tells it from the tenant's others: the key id for a key. ``sealed`` is the .p8 text, or the PEM of
     certificate and private key, sealed by the vault with ``context(tenant, name)``. ``topics`` are the bundle ids that
     it is good for, () for all of the tenant's. ``not_after_ms``: from then on it is not used; 0 for no end. Unix ms.
+    ``fingerprint`` is of the key or certificate: anybody may claim a team and a key id. An earlier version stored none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Credential(msgspec.Struct, array_like=True, frozen=True, dict=True):
     created_ms: int = 0
     not_after_ms: int = 0
     disabled: bool = False
+    fingerprint: str = ""
 
     @cached_property
     def bundle_ids(self) -> frozenset[str]:

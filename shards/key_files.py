@@ -7,6 +7,7 @@ certificate: the team in its OU, the app in its UID, environments and further to
 *WWDR certification practice statement*; *Sending notification requests to APNs* names those that list topics).
 """
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -163,6 +164,12 @@ def _facts(certificates: list[x509.Certificate], key: PrivateKeyTypes, now_s: fl
 def certificate_fingerprint(pem: bytes) -> str:
     """What tells a stored certificate from every other: 16 hex digits of its SHA-256. Raises KeyFileError."""
     return _stored(pem).fingerprint(SHA256()).hex()[:16]
+
+
+def key_fingerprint(key: ec.EllipticCurvePrivateKey) -> str:
+    """What tells a key from every other, whatever it is said to be: 16 hex digits, as of ``engine.apns.bearer``."""
+    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(public).hexdigest()[:16]
 
 
 def certificate_end_ms(pem: bytes) -> int:

@@ -17,6 +17,8 @@ from shards.errors import StoreError
 LOG: Final = logging.getLogger("clarion.conditions")
 
 GATHER_S: Final = 0.5
+# a credential that works is said to work once in this time
+AGAIN_S: Final = 60.0
 
 _MET: Final = "%s can't be used: APNs says %s"
 _OVER: Final = "%s can be used again"
@@ -27,11 +29,18 @@ _FLOW_OVER: Final = "device tokens of %s are no longer doubted"
 class ConditionLog:
     """Tasks: 1 count what was met and what is over; 2 write it to the store (None: only to the log)."""
 
-    def __init__(self, store: Conditions | None, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Conditions | None,
+        *,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._wall = wall
-        # credentials that this process has seen work: the first time removes what an earlier process left behind
-        self._work: set[PoolKey] = set()
+        self._clock = clock
+        # credentials that this process sees work, and when it next removes what other processes left behind
+        self._work: dict[PoolKey, float] = {}
         self._met: dict[ConditionName, tuple[str, int]] = {}
         self._over: set[ConditionName] = set()
         self._writing: asyncio.Task[None] | None = None
@@ -56,9 +65,13 @@ class ConditionLog:
         self._end(ConditionName.of_flow(flow))
 
     def works(self, key: PoolKey) -> None:
-        """A push was accepted. Called for every batch, so it must cost next to nothing."""
-        if key not in self._work:
-            self._work.add(key)
+        """A push was accepted. Called for every batch, so it must cost next to nothing.
+
+        It is said to the store again now and then: a worker may end, or lose its shards, while its condition stands.
+        """
+        now_s = self._clock()
+        if now_s >= self._work.get(key, 0.0):
+            self._work[key] = now_s + AGAIN_S
             self.clear(key, "")
 
     def _meet(self, name: ConditionName, reason: str, times: int) -> None:
@@ -89,7 +102,8 @@ class ConditionLog:
     async def _write_all(self, store: Conditions) -> None:
         now_ms = int(self._wall() * 1000)
         for name in tuple(self._over):
-            if await store.clear(name):
+            # a worker of an earlier version may have noted it, and may be gone
+            if await store.clear(name) | await store.clear(name.without_fingerprint()):
                 LOG.warning(_FLOW_OVER if name.tenant else _OVER, _named(name))
             self._over.discard(name)
         for name, (reason, count) in tuple(self._met.items()):
@@ -102,7 +116,7 @@ class ConditionLog:
 
 
 def _name(key: PoolKey, topic: str) -> ConditionName:
-    return ConditionName(key.environment, key.team_id, key.key_id, topic)
+    return ConditionName(key.environment, key.team_id, key.key_id, topic, fingerprint=key.fingerprint)
 
 
 def _named(name: ConditionName) -> str:

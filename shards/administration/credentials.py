@@ -25,7 +25,13 @@ from shards.administration.views import CredentialChange, CredentialList, Done, 
 from shards.credential import Credential, choose, context
 from shards.environment import Environment
 from shards.errors import AlreadyExists, NotFound, VaultError
-from shards.key_files import KeyFileError, certificate_end_ms, certificate_fingerprint, load_p8
+from shards.key_files import (
+    KeyFileError,
+    certificate_end_ms,
+    certificate_fingerprint,
+    key_fingerprint,
+    load_p8,
+)
 from shards.quoting import quoted
 from shards.tenant import Tenant
 from shards.tenants import Tenants
@@ -167,7 +173,10 @@ def sealed(vault: Vault, tenant_id: str, new: NewCredential, now_ms: int) -> Joi
 def _sealed(vault: Vault, tenant_id: str, read: tuple[Credential, bytes], now_ms: int) -> Joining:
     draft, secret = read
     credential = msgspec.structs.replace(
-        draft, sealed=vault.seal(secret, context(tenant_id, draft.name)), created_ms=now_ms
+        draft,
+        sealed=vault.seal(secret, context(tenant_id, draft.name)),
+        created_ms=now_ms,
+        fingerprint=_fingerprint(draft.kind, secret),
     )
     return Joining(credential, _mark(draft.kind, secret))
 
@@ -236,6 +245,10 @@ def _mark(kind: str, secret: bytes) -> bytes:
     return load_p8(secret).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
+def _fingerprint(kind: str, secret: bytes) -> str:
+    return certificate_fingerprint(secret) if kind == "certificate" else key_fingerprint(load_p8(secret))
+
+
 def _stored_mark(tenant: Tenant, credential: Credential, vault: Vault) -> bytes | None:
     """None for one that can't be opened: it can't be compared, and must not be in the way of what replaces it."""
     try:
@@ -246,11 +259,12 @@ def _stored_mark(tenant: Tenant, credential: Credential, vault: Vault) -> bytes 
 
 async def forget_conditions(tenants: Tenants, gone: Iterable[Credential], tenant_id: str = "") -> None:
     """Remove conditions of credentials that no tenant has any more, and those of a tenant that is gone."""
-    others = {(each.team_id, each.known_as) for tenant in await tenants.all() for each in tenant.credentials}
-    concerned = {(each.team_id, each.known_as) for each in gone} - others
+    gone = tuple(gone)
+    others = [each for tenant in await tenants.all() for each in tenant.credentials]
     for condition in await tenants.conditions.all():
         name = condition.name
-        if (name.team_id, name.key_id) in concerned or (name.tenant and name.tenant == tenant_id):
+        nobodys = any(map(name.is_of, gone)) and not any(map(name.is_of, others))
+        if nobodys or (name.tenant and name.tenant == tenant_id):
             await tenants.conditions.clear(name)
 
 

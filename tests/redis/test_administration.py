@@ -6,6 +6,7 @@ import redis as redis_py
 from office import APP, MAIL, NOW_MS, VAULT, acme, key_of, office, team
 from words import jobs, opened, portions, take
 
+from engine.link.credentials import identity_of
 from shards import keys
 from shards.administration.checks import ActionRefused
 from shards.administration.requests import (
@@ -231,6 +232,25 @@ async def test_a_condition_goes_with_the_last_tenant_that_it_concerns(redis_url:
         await at.tenants.delete("acme")
         assert [each.name for each in await at.store.conditions.all()] == [of_key]
         await at.credentials.revoke("zeta", team(1).key_id)
+        assert await at.store.conditions.all() == []
+
+
+async def test_a_stranger_with_a_key_of_his_own_shows_no_condition_to_whose_ids_he_claims(
+    redis_url: str,
+) -> None:
+    ids = {"team_id": team(1).team_id, "key_id": team(1).key_id}
+    async with office(redis_url) as at:
+        await at.tenants.create(acme(credential=key_of(1)))
+        await at.tenants.create(acme(name="zeta", credential=key_of(2, **ids)))
+        [stored] = (await at.store.get("zeta")).credentials
+        identity = identity_of(stored, VAULT.open(stored.sealed, context("zeta", stored.name)))
+        assert stored.fingerprint == identity.fingerprint
+        of_stranger = ConditionName("production", **ids, fingerprint=identity.fingerprint)
+        await at.store.conditions.note(of_stranger, "InvalidProviderToken", NOW_MS)
+        shown = {each.name: len(each.conditions) for each in (await at.tenants.show_all()).tenants}
+        assert shown == {"acme": 0, "zeta": 1}
+        # and it goes with the stranger, though the ids are still somebody's
+        await at.credentials.revoke("zeta", ids["key_id"])
         assert await at.store.conditions.all() == []
 
 

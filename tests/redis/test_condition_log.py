@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from engine.link.pool import PoolKey
 from engine.worker import conditions as conditions_module
 from engine.worker.conditions import ConditionLog
 from shards.conditions import Condition, ConditionName, Conditions
@@ -74,3 +75,30 @@ async def test_refusals_that_are_met_while_a_condition_is_written_are_written_af
     finally:
         await tenants.close()
     assert counts == [3, 4]
+
+
+async def test_a_push_that_is_accepted_clears_what_other_workers_left_and_not_only_once(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions_module, "GATHER_S", 0.01)
+    now_s, key = 1_000.0, PoolKey("production", "TEAM000001", "KEYS000001", "a" * 16)
+    earlier = ConditionName(key.environment, key.team_id, key.key_id)
+    tenants = Tenants(redis_url)
+    try:
+        log = ConditionLog(tenants.conditions, clock=lambda: now_s)
+        for left in (earlier, earlier._replace(fingerprint="a" * 16)):
+            await tenants.conditions.note(left, "InvalidProviderToken", 1)
+            now_s += conditions_module.AGAIN_S
+            log.works(key)
+            log.works(key)
+            await written(tenants.conditions)
+        # another's key of the same name is another matter
+        others = Condition(earlier._replace(fingerprint="b" * 16), "InvalidProviderToken", 1, 1, 1)
+        await tenants.conditions.note(others.name, others.reason, 1)
+        log.note(key, "", "Forbidden")
+        log.clear(key, "")
+        while log._writing is not None:
+            await asyncio.sleep(0.01)
+        assert await tenants.conditions.all() == [others]
+    finally:
+        await tenants.close()

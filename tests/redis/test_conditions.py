@@ -59,6 +59,8 @@ async def test_a_flow_has_conditions_of_its_own(redis_url: str) -> None:
         TOPIC,
         ConditionName("sandbox", "", "certificate of acme", "com.acme.app"),
         ConditionName("sandbox", tenant="acme"),
+        NAME._replace(fingerprint="0123456789abcdef"),
+        TOPIC._replace(fingerprint="0123456789abcdef"),
     ],
 )
 def test_a_name_is_read_as_it_was_written_and_by_an_earlier_version_too(name: ConditionName) -> None:
@@ -80,6 +82,19 @@ def test_a_condition_says_in_words_whom_it_holds_up_and_what_to_think_of() -> No
     assert f"APNs says Forbidden to credential {NAME.key_id} in production (3 times" in key.sentence()
     elsewhere = Condition(NAME._replace(topic="com.acme.other"), "TopicDisallowed", 1, 2, 3)
     assert not elsewhere.concerns(tenant)
+
+
+def test_who_claims_the_ids_of_another_is_refused_alone() -> None:
+    owner, claimant, earlier = (
+        Tenant(name, (), (Credential("K", NAME.team_id, NAME.key_id, b"", fingerprint=fingerprint),))
+        for name, fingerprint in (("acme", "a" * 16), ("zeta", "b" * 16), ("old", ""))
+    )
+    refused = Condition(NAME._replace(fingerprint="b" * 16), "InvalidProviderToken", 1, 2, 3)
+    assert claimant.id == "zeta" and refused.concerns(claimant) and not refused.concerns(owner)
+    # where one of the two was stored by an earlier version the ids are all there is
+    assert refused.concerns(earlier)
+    noted_earlier = refused._replace(name=ConditionName.read("production/TEAM000001/KEYS000001/"))
+    assert all(noted_earlier.concerns(each) for each in (owner, claimant, earlier))
 
 
 async def test_clearing_says_whether_there_was_something(redis_url: str) -> None:
