@@ -7,9 +7,10 @@ written is written with the next: a condition is for people to see, and nothing 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
+from engine.apns.headers import Held
 from engine.link.pool import PoolKey
 from shards.conditions import ConditionName, Conditions
 from shards.errors import StoreError
@@ -64,15 +65,16 @@ class ConditionLog:
         """It is over."""
         self._end(ConditionName.of_flow(flow))
 
-    def works(self, key: PoolKey) -> None:
-        """A push was accepted. Called for every batch, so it must cost next to nothing.
+    def works(self, key: PoolKey, accepted: Iterable[Held]) -> None:
+        """These pushes were accepted. Called for every batch, so it must cost next to nothing.
 
         It is said to the store again now and then: a worker may end, or lose its shards, while its condition stands.
         """
         now_s = self._clock()
         if now_s >= self._work.get(key, 0.0):
             self._work[key] = now_s + AGAIN_S
-            self.clear(key, "")
+            for topic in {"", *(job.topic for job, _ in accepted)}:
+                self.clear(key, topic)
 
     def _meet(self, name: ConditionName, reason: str, times: int) -> None:
         # what is over and met again at once is still written as both: it is another condition, with a time of its own

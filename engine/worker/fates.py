@@ -145,7 +145,7 @@ class Fates:
                 self.conditions.clear(pool.key, topic)
             if WHOLE in pool.pauses:
                 return
-        self.conditions.works(pool.key)
+        self.conditions.works(pool.key, accepted)
 
     def _hold(self, pool: Pool, held: Held, verdict: Verdict) -> None:
         """The tenant has to put something right first: a pause, in which this job waits with the others."""

@@ -9,6 +9,7 @@ from engine.link.pool import PoolKey
 from engine.worker import conditions as conditions_module
 from engine.worker.conditions import ConditionLog
 from shards.conditions import Condition, ConditionName, Conditions
+from shards.job import Job
 from shards.tenants import Tenants
 
 FLOW = "acme"
@@ -83,14 +84,16 @@ async def test_a_push_that_is_accepted_clears_what_other_workers_left_and_not_on
     monkeypatch.setattr(conditions_module, "GATHER_S", 0.01)
     now_s, key = 1_000.0, PoolKey("production", "TEAM000001", "KEYS000001", "a" * 16)
     earlier = ConditionName(key.environment, key.team_id, key.key_id)
+    accepted = [(Job(b"1", b"00", "com.acme.app", b"{}"), None)]
     tenants = Tenants(redis_url)
     try:
         log = ConditionLog(tenants.conditions, clock=lambda: now_s)
-        for left in (earlier, earlier._replace(fingerprint="a" * 16)):
+        own = earlier._replace(fingerprint="a" * 16)
+        for left in (earlier, own, own._replace(topic="com.acme.app")):
             await tenants.conditions.note(left, "InvalidProviderToken", 1)
             now_s += conditions_module.AGAIN_S
-            log.works(key)
-            log.works(key)
+            log.works(key, accepted)
+            log.works(key, accepted)
             await written(tenants.conditions)
         # another's key of the same name is another matter
         others = Condition(earlier._replace(fingerprint="b" * 16), "InvalidProviderToken", 1, 1, 1)
