@@ -18,8 +18,8 @@ from shards.errors import StoreError
 LOG: Final = logging.getLogger("clarion.conditions")
 
 GATHER_S: Final = 0.5
-# a credential that works is said to work once in this time
-AGAIN_S: Final = 60.0
+# between looks at what is noted of credentials that work
+LOOK_S: Final = 60.0
 
 _MET: Final = "%s can't be used: APNs says %s"
 _OVER: Final = "%s can be used again"
@@ -40,8 +40,10 @@ class ConditionLog:
         self._store = store
         self._wall = wall
         self._clock = clock
-        # credentials that this process sees work, and when it next removes what other processes left behind
-        self._work: dict[PoolKey, float] = {}
+        # what is noted of credentials, by their ids: whoever noted it may be gone, and a push that is accepted ends it
+        self._noted: dict[tuple[str, str, str], set[ConditionName]] = {}
+        self._looks_after_s = float("-inf")
+        self._looking: asyncio.Task[None] | None = None
         self._met: dict[ConditionName, tuple[str, int]] = {}
         self._over: set[ConditionName] = set()
         self._writing: asyncio.Task[None] | None = None
@@ -66,15 +68,27 @@ class ConditionLog:
         self._end(ConditionName.of_flow(flow))
 
     def works(self, key: PoolKey, accepted: Iterable[Held]) -> None:
-        """These pushes were accepted. Called for every batch, so it must cost next to nothing.
+        """These pushes were accepted. Called for every batch: it costs next to nothing while nothing is noted."""
+        if self._clock() >= self._looks_after_s and self._store is not None:
+            self._looks_after_s = self._clock() + LOOK_S
+            self._looking = asyncio.get_running_loop().create_task(self._look(self._store))
+        noted = self._noted.get((key.environment, key.team_id, key.key_id))
+        if noted:
+            topics = {"", *(job.topic for job, _ in accepted)}
+            for name in [each for each in noted if each.topic in topics]:
+                noted.discard(name)
+                if name.fingerprint in ("", key.fingerprint):
+                    self._end(name)
 
-        It is said to the store again now and then: a worker may end, or lose its shards, while its condition stands.
-        """
-        now_s = self._clock()
-        if now_s >= self._work.get(key, 0.0):
-            self._work[key] = now_s + AGAIN_S
-            for topic in {"", *(job.topic for job, _ in accepted)}:
-                self.clear(key, topic)
+    async def _look(self, store: Conditions) -> None:
+        try:
+            names = [each.name for each in await store.all() if not each.name.tenant]
+        except StoreError as error:
+            LOG.warning("conditions can't be read now: %s", error)
+            return
+        self._noted.clear()
+        for name in names:
+            self._noted.setdefault((name.environment, name.team_id, name.key_id), set()).add(name)
 
     def _meet(self, name: ConditionName, reason: str, times: int) -> None:
         # what is over and met again at once is still written as both: it is another condition, with a time of its own
