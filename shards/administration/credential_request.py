@@ -55,14 +55,17 @@ class NewCredential(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
         """Raises ActionRefused."""
         self.read(now_ms)
 
-    def read(self, now_ms: int) -> tuple[Credential, bytes]:
-        """The credential, not sealed yet, and its secret. Raises ActionRefused."""
+    def read(self, now_ms: int, team_id: str = "") -> tuple[Credential, bytes]:
+        """The credential, not sealed yet, and its secret. Raises ActionRefused.
+
+        ``team_id``: whose a certificate is that does not say it, when the request does not say it either.
+        """
         if not self.key and not self.certificate:
             raise ActionRefused("key", "or a certificate is needed: give the file of one of them")
         if self.key and self.certificate:
             raise ActionRefused("certificate", "can't stand beside a key: they are two credentials")
         check_end("not_after_ms", self.not_after_ms, now_ms)
-        draft, secret = self._from_certificate() if self.certificate else self._from_key()
+        draft, secret = self._from_certificate(team_id) if self.certificate else self._from_key()
         check_credential_name("name", draft.name)
         return draft, secret
 
@@ -91,7 +94,7 @@ class NewCredential(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
             not_after_ms=self.not_after_ms,
         ), secret
 
-    def _from_certificate(self) -> tuple[Credential, bytes]:
+    def _from_certificate(self, otherwise: str) -> tuple[Credential, bytes]:
         for field in ("key_id", "environments", "topics"):
             if getattr(self, field) not in ("", UNSET):
                 raise ActionRefused(field, "is for keys: what a certificate is for is written in it")
@@ -101,7 +104,7 @@ class NewCredential(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
             raise ActionRefused("certificate", f"can't be used: {error}") from None
         if self.team_id and found.team_id and self.team_id != found.team_id:
             raise ActionRefused("team_id", f"is another than the certificate's, which is {found.team_id}")
-        team_id = found.team_id or self.team_id
+        team_id = found.team_id or self.team_id or otherwise
         check_apple_id("team_id", team_id)
         return Credential(
             name=self.name or found.bundle_id,
@@ -127,7 +130,8 @@ class Rotation(NewCredential, kw_only=True, frozen=True, forbid_unknown_fields=T
         """Raises ActionRefused."""
         if self.overlap_s is not UNSET:
             check_overlap("overlap_s", self.overlap_s)
-        self.after(_ANY).read(now_ms)
+        # what is left out is looked up later; a certificate is not of another team than one that is not known yet
+        (self if self.certificate else self.after(_ANY)).read(now_ms, _ANY.team_id)
 
     def after(self, old: Credential) -> "Rotation":
         """The same, with what was left out."""

@@ -198,6 +198,28 @@ async def test_a_certificate_ends_when_it_says_itself_whatever_is_wished(
         assert not view.usable and await signing(at) is None
 
 
+async def test_a_key_is_rotated_to_a_certificate_of_its_team_and_to_no_others(
+    redis_url: str, tmp_path: Path
+) -> None:
+    authority = ensure_push_authority(tmp_path)
+
+    def to_certificate(team_id: str) -> Rotation:
+        issued = authority.issue(team_id, APP)
+        return Rotation(certificate=(issued.certificate_pem + issued.key_pem()).decode(), name="push")
+
+    async with office(redis_url) as at:
+        at.clock.now_ms = int(datetime.now(UTC).timestamp() * 1000)
+        await at.tenants.create(acme(credential=key_of(1)))
+        strange = to_certificate(TWO.team_id)
+        strange.check(at.clock.now_ms)
+        with pytest.raises(ActionRefused, match=f"another than the certificate's, which is {TWO.team_id}"):
+            await at.credentials.rotate("acme", ONE.key_id, strange)
+        own = to_certificate(ONE.team_id)
+        own.check(at.clock.now_ms)
+        change = await at.credentials.rotate("acme", ONE.key_id, own)
+        assert (change.credential.name, change.credential.team_id) == ("push", ONE.team_id)
+
+
 # -- API keys ----------------------------------------------------------------------------------------------------
 
 
