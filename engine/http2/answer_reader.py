@@ -3,7 +3,7 @@
 An answer is ``whole`` when its last frame has come. What is held meanwhile is bounded: one header block for the
 connection, and for each stream that the client opened one record with at most 16 KiB of header fields and 8 KiB of
 body. A longer body is cut and its stream reset, because the status has said what became of the request. For the same
-reason an answer that the peer cuts short with RST_STREAM counts as far as it came.
+reason an answer that is cut short, by whatever ends its stream, counts as far as it came.
 
 A content-length is not compared with the body (RFC 9113, 8.1.1): nothing here depends on either.
 """
@@ -129,7 +129,7 @@ class AnswerReader:
         return None
 
     def cut_short(self, stream_id: int) -> Whole | None:
-        """The peer ended the stream: its answer as far as it came, or None when there was no final status."""
+        """The stream ends here: its answer as far as it came, or None when there was no final status."""
         partial = self.partial.get(stream_id)
         return None if partial is None else self._whole(stream_id, partial)
 

@@ -15,6 +15,10 @@ Frames for a stream that is over are dropped, whoever ended it and how. RFC 9113
 of the connection, STREAM_CLOSED, but to tell them apart every stream would have to be remembered.
 
 A fault of the peer is an event, not an exception, so that what came before it in the same bytes is not lost.
+
+Once its final status has come a request is answered, though the stream has not ended: whatever ends it then (either
+side's RST_STREAM, a GOAWAY, the end of the connection) takes no more from it than the rest of its body. RFC 9113
+(8.1.1) would not have a malformed answer accepted, but here that means to send again what the peer has dealt with.
 """
 
 from collections.abc import Iterable
@@ -26,6 +30,7 @@ from h2.settings import SettingCodes
 from engine.http2 import frame_shapes, frames
 from engine.http2.answer_reader import AnswerReader, Whole
 from engine.http2.events import (
+    Abandoned,
     Answered,
     ConnectionFault,
     Event,
@@ -130,9 +135,13 @@ class Connection:
         """Empty the peer's header table before the next request: what the profiles say is about to change."""
         self._writer.encoder.renew()
 
-    def cancel(self, stream_ids: Iterable[int]) -> list[Any]:
-        """End streams with RST_STREAM(CANCEL), so that their places are free; returns their tags."""
-        return [self._end(stream_id, ErrorCodes.CANCEL) for stream_id in stream_ids if stream_id in self.open]
+    def cancel(self, stream_ids: Iterable[int]) -> Abandoned:
+        """End streams with RST_STREAM(CANCEL), so that their places are free."""
+        return self._abandon((each for each in stream_ids if each in self.open), ErrorCodes.CANCEL)
+
+    def abandon(self) -> Abandoned:
+        """Forget all streams: no more bytes will come, and none can be sent."""
+        return self._abandon(tuple(self.open))
 
     def ping(self, payload: bytes) -> None:
         """Ask the peer to answer; ``payload`` is 8 bytes and comes back in ``Ponged``."""
@@ -216,8 +225,9 @@ class Connection:
                         events,
                     )
                 except StreamViolation as violation:
-                    tag = self._end(violation.stream_id, violation.code)
-                    events.append(StreamFault(tag, violation.code, violation.reason))
+                    if not self._cut(violation.stream_id, violation.code, accepted, events):
+                        tag = self._end(violation.stream_id, violation.code)
+                        events.append(StreamFault(tag, violation.code, violation.reason))
                 plain = decoder.self_contained and answers.block is None
             at = at_next
         return at
@@ -248,7 +258,7 @@ class Connection:
             case frames.PING:
                 self._read_ping(flags, payload, events)
             case frames.GOAWAY:
-                self._read_goaway(payload, events)
+                self._read_goaway(payload, accepted, events)
             case frames.PUSH_PROMISE:
                 raise Violation(ErrorCodes.PROTOCOL_ERROR, "PUSH_PROMISE, though push is off")
             case _:
@@ -286,6 +296,27 @@ class Connection:
         else:
             events.append(Answered(tag, status, headers, body))
 
+    def _cut(self, stream_id: int, code: ErrorCodes | None, accepted: list[Any], events: list[Event]) -> bool:
+        """End a stream whose status has come, with that as its answer; False, and nothing done, if none has.
+
+        It is reset when a code is given, and not because its body is unsent: whoever calls this knows the peer's mind.
+        """
+        whole = self._answers.cut_short(stream_id)
+        if whole is None:
+            return False
+        if code is not None:
+            self._out.append(frames.reset(stream_id, code))
+        self._writer.forget(stream_id)
+        self._finish(whole, accepted, events)
+        return True
+
+    def _abandon(self, stream_ids: Iterable[int], code: ErrorCodes | None = None) -> Abandoned:
+        gone = Abandoned([], [], [])
+        for stream_id in stream_ids:
+            if not self._cut(stream_id, code, gone.accepted, gone.events):
+                gone.unanswered.append(self._end(stream_id, code))
+        return gone
+
     def _read_data(
         self, flags: int, stream_id: int, payload: bytes, accepted: list[Any], events: list[Event]
     ) -> None:
@@ -300,13 +331,9 @@ class Connection:
     def _read_reset(self, stream_id: int, payload: bytes, accepted: list[Any], events: list[Event]) -> None:
         if not self._known(stream_id, "RST_STREAM"):
             return
-        # a reset stream is not reset back (RFC 9113, 5.4.2), though its body be unsent
-        self._writer.forget(stream_id)
-        whole = self._answers.cut_short(stream_id)
-        if whole is None:
+        # a reset stream is not reset back (RFC 9113, 5.4.2)
+        if not self._cut(stream_id, None, accepted, events):
             events.append(StreamReset(self._end(stream_id), frames.read_u32(payload)))
-        else:
-            self._finish(whole, accepted, events)
 
     def _read_window_update(self, stream_id: int, payload: bytes) -> None:
         increment = frames.read_u32(payload) & frames.WINDOW_MOST
@@ -340,14 +367,17 @@ class Connection:
         else:
             self._out.append(frames.frame(frames.PING, frames.ACK, 0, payload))
 
-    def _read_goaway(self, payload: bytes, events: list[Event]) -> None:
+    def _read_goaway(self, payload: bytes, accepted: list[Any], events: list[Event]) -> None:
         self.going_away = True
         # a later GOAWAY may only lower the id (RFC 9113, 6.8); one that raises it takes nothing back
         last = min(frames.read_u32(payload) & frames.STREAM_ID_MOST, self._last_processed)
         self._last_processed = last
-        unprocessed = tuple(self._end(above) for above in tuple(self.open) if above > last)
+        # a stream whose status has come was processed, whatever is said of it now
+        gone = self._abandon(tuple(above for above in self.open if above > last))
+        accepted += gone.accepted
+        events += gone.events
         code = frames.read_u32(payload, 4)
-        events.append(GoingAway(last, code, payload[8 : 8 + DEBUG_DATA_MOST], unprocessed))
+        events.append(GoingAway(last, code, payload[8 : 8 + DEBUG_DATA_MOST], tuple(gone.unanswered)))
 
 
 def _require(condition: bool, code: ErrorCodes, reason: str) -> None:

@@ -11,7 +11,7 @@ from h2.errors import ErrorCodes
 class Answered(NamedTuple):
     """A stream was answered, other than by a bare 200. ``headers`` are lower-case names, in order.
 
-    ``body`` is cut at ``answer_reader.BODY_MOST`` bytes, and where the peer reset the stream after the status.
+    ``body`` is cut at ``answer_reader.BODY_MOST`` bytes, and where the stream was ended after the status.
     """
 
     tag: Any
@@ -31,7 +31,7 @@ class StreamReset(NamedTuple):
 
 
 class StreamFault(NamedTuple):
-    """The peer broke the protocol on one stream, which was reset; the connection goes on."""
+    """The peer broke the protocol on one stream before a final status, and it was reset; the connection goes on."""
 
     tag: Any
     code: ErrorCodes
@@ -41,8 +41,8 @@ class StreamFault(NamedTuple):
 class GoingAway(NamedTuple):
     """GOAWAY. Streams up to ``last_stream_id`` may still be answered; ``unprocessed`` are the tags above it.
 
-    The peer promises that it did not and will not process the unprocessed ones (RFC 9113, 6.8). A second GOAWAY
-    names only those that it newly uncovers.
+    The peer promises that it did not and will not process the unprocessed ones (RFC 9113, 6.8). One whose status has
+    come is not among them. A second GOAWAY names only those that it newly uncovers.
     """
 
     last_stream_id: int
@@ -66,7 +66,7 @@ class Ponged(NamedTuple):
 class ConnectionFault(NamedTuple):
     """The peer broke the protocol so that the connection can't go on: always the last event.
 
-    A GOAWAY with this code is in the output. Streams that are still open were not answered.
+    A GOAWAY with this code is in the output. Streams that are still open are for ``Connection.abandon``.
     """
 
     code: ErrorCodes
@@ -79,5 +79,14 @@ Event = Answered | StreamReset | StreamFault | GoingAway | SettingsReceived | Po
 class Received(NamedTuple):
     """What one chunk of bytes meant: the tags of bare 200s, and every other event, each in order of arrival."""
 
+    accepted: list[Any]
+    events: list[Event]
+
+
+class Abandoned(NamedTuple):
+    """Streams that our side gave up: the tags of those without a final status, and what the others were answered,
+    as far as it came, in the shape of ``Received``."""
+
+    unanswered: list[Any]
     accepted: list[Any]
     events: list[Event]

@@ -172,7 +172,7 @@ class Link(asyncio.Protocol):
         self.connection.renew_headers()
 
     def overdue(self, deadline_s: float) -> None:
-        """Cancel the streams that were written more than ``deadline_s`` ago; their jobs are in doubt."""
+        """Cancel the streams that were written more than ``deadline_s`` ago; jobs without a status are in doubt."""
         written, latest_s = self._written, self._clock() - deadline_s
         oldest = self.connection.oldest()
         while written and (oldest is None or written[0][0] < oldest):
@@ -182,11 +182,17 @@ class Link(asyncio.Protocol):
             last_late = written.popleft()[0]
         late = list(takewhile(lambda stream_id: stream_id <= last_late, self.connection.open))
         if late:
-            self._unanswered = self._answered_s < since_s
-            LOG.warning("%d pushes had no answer within %.0f s and were cancelled", len(late), deadline_s)
-            tags = self.connection.cancel(late)
+            unanswered, accepted, events = self.connection.cancel(late)
+            self._unanswered = len(unanswered) == len(late) and self._answered_s < since_s
+            LOG.warning(
+                "%d pushes had no answer within %.0f s and were cancelled, %d more had a status without an end",
+                len(unanswered),
+                deadline_s,
+                len(late) - len(unanswered),
+            )
             self._write()
-            self._owner.outcomes(self, [], [(held, OVERDUE) for held in tags])
+            others = self._take_in(accepted, events) + [(held, OVERDUE) for held in unanswered]
+            self._owner.outcomes(self, accepted, others)
             self._close_when_drained()
 
     def facts(self, waiting: bool) -> LinkFacts:
@@ -250,15 +256,7 @@ class Link(asyncio.Protocol):
         if self._timed_id and self._timed_id not in self.connection.open:
             self.trip.took(self._heard_s - self._timed_s, self._heard_s)
             self._timed_id = 0
-        others: Outcomes = []
-        for event in events:
-            self._on_event(event, accepted, others)
-        if accepted:
-            self._faults = 0
-            if not self.proved:
-                self.proved = True
-                if self.phase is Phase.PROBING:
-                    self._advance(Phase.OPEN)
+        others = self._take_in(accepted, events)
         if accepted or others:
             self._answered_s, self._unanswered = self._heard_s, False
             self._owner.outcomes(self, accepted, others)
@@ -286,11 +284,14 @@ class Link(asyncio.Protocol):
         self._advance(Phase.CLOSED)
         if not self.ready.done():
             self.ready.set_exception(error or ConnectionResetError("closed before SETTINGS"))
-        held = list(self.connection.open.values())
-        self.connection.open.clear()
-        if held:
-            LOG.warning("a link closed with %d pushes unanswered: %s", len(held), error or "end of stream")
-            self._owner.outcomes(self, [], [(entry, DISCONNECTED) for entry in held])
+        unanswered, accepted, events = self.connection.abandon()
+        if unanswered:
+            LOG.warning(
+                "a link closed with %d pushes unanswered: %s", len(unanswered), error or "end of stream"
+            )
+        others = self._take_in(accepted, events) + [(held, DISCONNECTED) for held in unanswered]
+        if accepted or others:
+            self._owner.outcomes(self, accepted, others)
         self._owner.closed(self)
 
     # -- inside ------------------------------------------------------------------------------------------------
@@ -299,6 +300,19 @@ class Link(asyncio.Protocol):
         output = self.connection.take_output()
         if output and self._transport is not None:
             self._transport.write(output)
+
+    def _take_in(self, accepted: list[Held], events: Iterable[Event]) -> Outcomes:
+        """What the events say of pushes, for those that ``accepted`` does not name; adds to ``accepted``."""
+        others: Outcomes = []
+        for event in events:
+            self._on_event(event, accepted, others)
+        if accepted:
+            self._faults = 0
+            if not self.proved:
+                self.proved = True
+                if self.phase is Phase.PROBING:
+                    self._advance(Phase.OPEN)
+        return others
 
     def _on_event(self, event: Event, accepted: list[Held], others: Outcomes) -> None:
         match event:

@@ -185,8 +185,14 @@ class Client:
                     raise AssertionError(event)
 
     def cancel(self, stream_ids: list[int]) -> None:
-        for tag in self.connection.cancel(stream_ids):
+        unanswered, accepted, events = self.connection.cancel(stream_ids)
+        for tag in unanswered:
             self.settle(tag, ("cancelled",))
+        for tag in accepted:
+            self.settle(tag, ("cut", 200, b""))
+        for event in events:
+            assert isinstance(event, Answered)
+            self.settle(event.tag, ("cut", event.status, event.body))
 
     def settle(self, tag: int, fate: tuple[Any, ...]) -> None:
         assert tag not in self.fates

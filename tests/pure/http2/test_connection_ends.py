@@ -19,6 +19,7 @@ from frame_factory import (
     frame,
     frames_of,
     goaway,
+    ping,
     request,
     reset,
     settings,
@@ -27,7 +28,7 @@ from frame_factory import (
 from h2.errors import ErrorCodes
 
 from engine.http2.connection import DEBUG_DATA_MOST
-from engine.http2.events import Answered, GoingAway, StreamReset
+from engine.http2.events import Abandoned, Answered, ConnectionFault, GoingAway, StreamReset
 
 
 @pytest.mark.parametrize("code", [*ErrorCodes, 0x99, 2**32 - 1])
@@ -59,6 +60,38 @@ def test_an_answer_that_the_peer_cuts_short_counts_as_far_as_it_came() -> None:
     assert connection.receive(window_update(0, 10)).events == [] and connection.take_output() == b""
 
 
+BEGUN_200 = frame(HEADERS, END_HEADERS, 1, OK)
+BEGUN_429 = frame(HEADERS, END_HEADERS, 3, block_of((b":status", b"429"))) + frame(DATA, 0, 3, b'{"re')
+ANSWER_429 = Answered(3, 429, ((b":status", b"429"),), b'{"re')
+
+
+def test_what_is_cancelled_after_its_status_is_answered() -> None:
+    connection = busy(3, {4: 1})
+    assert connection.receive(BEGUN_200 + BEGUN_429) == ([], [])
+    assert connection.cancel([1, 3, 5]) == Abandoned([5], [1], [ANSWER_429])
+    # each is reset once, though all bodies were unsent
+    assert connection.take_output() == reset(1, 8) + reset(3, 8) + reset(5, 8)
+    assert connection.open == {} and not connection._writer.unsent and not connection._answers.partial
+
+
+@pytest.mark.parametrize("fault", [b"", ping(b"1234567")])
+def test_what_is_open_when_the_connection_ends_is_answered_as_far_as_its_status_came(fault: bytes) -> None:
+    connection = busy(3, {4: 1})
+    events = connection.receive(BEGUN_200 + BEGUN_429 + fault).events
+    assert [type(event) for event in events] == [ConnectionFault] * bool(fault)
+    connection.take_output()
+    assert connection.abandon() == Abandoned([5], [1], [ANSWER_429])
+    assert connection.abandon() == Abandoned([], [], [])
+    assert connection.open == {} and not connection._writer.unsent and connection.take_output() == b""
+
+
+def test_a_goaway_disowns_no_stream_whose_status_has_come() -> None:
+    connection = busy(3, {4: 1})
+    received = connection.receive(BEGUN_200 + BEGUN_429 + goaway(0))
+    assert received == ([1], [ANSWER_429, GoingAway(0, 0, b"", (5,))])
+    assert connection.open == {} and connection.take_output() == b""
+
+
 def test_an_interim_answer_that_is_cut_short_is_none() -> None:
     connection = busy(1)
     interim = frame(HEADERS, END_HEADERS, 1, block_of((b":status", b"103")))
@@ -77,7 +110,7 @@ def test_an_answer_before_the_request_is_sent_ends_the_request(status: int) -> N
 def test_a_cancelled_stream_is_reset_and_its_place_is_free() -> None:
     connection = busy(3, {MAX_CONCURRENT_STREAMS: 3})
     assert (connection.oldest(), connection.room()) == (1, 0)
-    assert connection.cancel([1, 5, 1, 99]) == [1, 5]
+    assert connection.cancel([1, 5, 1, 99]) == ([1, 5], [], [])
     assert connection.take_output() == reset(1, 8) + reset(5, 8)
     assert (connection.oldest(), connection.room()) == (3, 2)
     assert connection.receive(answer(1) + answer(3)).accepted == [3]

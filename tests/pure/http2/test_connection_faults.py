@@ -41,7 +41,7 @@ from frame_factory import (
 from h2.errors import ErrorCodes
 
 from engine.http2.connection import Connection
-from engine.http2.events import ConnectionFault, Ponged, StreamFault
+from engine.http2.events import Answered, ConnectionFault, Ponged, StreamFault
 
 PROTOCOL, SIZE, FLOW = ErrorCodes.PROTOCOL_ERROR, ErrorCodes.FRAME_SIZE_ERROR, ErrorCodes.FLOW_CONTROL_ERROR
 COMPRESSION, CALM = ErrorCodes.COMPRESSION_ERROR, ErrorCodes.ENHANCE_YOUR_CALM
@@ -126,17 +126,23 @@ OF_STREAM = {
     "a status after a field": (frame(HEADERS, END_HEADERS, 3, literal(b"x", b"y") + OK), PROTOCOL),
     "a request's pseudo-header field": (answer(3, 400)[:-1] + b"\x82", PROTOCOL),
     "an upper-case name": (frame(HEADERS, END_HEADERS, 3, b"\x8c" + literal(b"X", b"y")), PROTOCOL),
+    "WINDOW_UPDATE by 0": (window_update(3, 0), PROTOCOL),
+    "WINDOW_UPDATE above 2^31-1": (window_update(3, WINDOW_MOST), FLOW),
+}
+
+# the same when the status of stream 3 has come: it stays its answer
+AFTER_STATUS = {
     "trailers that do not end the stream": (
         BEGUN + frame(HEADERS, END_HEADERS, 3, literal(b"x", b"y")),
         PROTOCOL,
     ),
     "trailers with a status": (BEGUN + answer(3), PROTOCOL),
-    "WINDOW_UPDATE by 0": (window_update(3, 0), PROTOCOL),
-    "WINDOW_UPDATE above 2^31-1": (window_update(3, WINDOW_MOST), FLOW),
     "more DATA than the stream's window": (
         BEGUN + frame(DATA, PADDED, 3, padded(b"", 255)) * (WINDOW // 256 + 1),
         FLOW,
     ),
+    "WINDOW_UPDATE by 0": (BEGUN + window_update(3, 0), PROTOCOL),
+    "WINDOW_UPDATE above 2^31-1": (BEGUN + window_update(3, WINDOW_MOST), FLOW),
 }
 
 
@@ -186,6 +192,17 @@ def test_a_fault_of_a_stream_resets_that_stream_only(data: bytes, code: ErrorCod
     assert resets == [Frame(RST_STREAM, 0, 3, int(code).to_bytes(4))]
     assert connection.open == {} and connection.fault is None
     assert connection.room() > 0
+
+
+@pytest.mark.parametrize(("data", "code"), AFTER_STATUS.values(), ids=AFTER_STATUS)
+def test_a_fault_of_a_stream_takes_back_no_status_that_has_come(data: bytes, code: ErrorCodes) -> None:
+    connection = waiting()
+    received = connection.receive(answer(1) + data + frame(DATA, END_STREAM, 3) + answer(5))
+    tags = received.accepted + [event.tag for event in received.events if isinstance(event, Answered)]
+    assert sorted(tags) == [1, 3, 5] and len(received.events) <= 1
+    resets = [each for each in frames_of(connection.take_output()) if each.kind == RST_STREAM]
+    assert resets == [Frame(RST_STREAM, 0, 3, int(code).to_bytes(4))]
+    assert connection.open == {} and connection.fault is None
 
 
 @pytest.mark.parametrize(

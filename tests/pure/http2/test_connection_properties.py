@@ -109,6 +109,9 @@ def check_fates(client: Client, server: H2Server) -> None:
                 assert stream_id > fate[1] >= server.last_id
             case "cancelled":
                 pass
+            case "cut":
+                _, status, body = server.said[stream_id]
+                assert fate[1] == status and body.startswith(fate[2])
             case _:
                 assert fate == server.said[stream_id]
     for stream_id in server.whole:
