@@ -47,7 +47,7 @@ from engine.http2.events import (
     StreamFault,
     StreamReset,
 )
-from engine.http2.request_writer import Request
+from engine.http2.request_writer import WAITING_BODY_MOST, Request
 from engine.policy.links import LinkFacts
 from engine.policy.trip import Trip
 
@@ -117,6 +117,7 @@ class Link(asyncio.Protocol):
         self._timed_id = 0
         self._timed_s = 0.0
         self._pinged_s = self._sent_s = self.opened_s
+        self._stuck_since_s: float | None = None
         self._unanswered = False
         self._faults = 0
         self._refused_s = 0.0
@@ -202,13 +203,24 @@ class Link(asyncio.Protocol):
             since_s = self._written[0][1]
             silent_s = now_s - max(self._heard_s, since_s)
             rested_s = max(0.0, since_s - self._heard_s)
-        elif waiting:
-            stuck_s = now_s - max(self._heard_s, self._sent_s)
+        if waiting and self._takes_none():
+            # what the peer says meanwhile doesn't count: it may say PING for ever
+            self._stuck_since_s = (
+                now_s if self._stuck_since_s is None else max(self._stuck_since_s, self._sent_s)
+            )
+            stuck_s = now_s - self._stuck_since_s
+        else:
+            self._stuck_since_s = None
         pinged_s = max(0.0, now_s - self._pinged_s) if self._pinged_s > self._heard_s else 0.0
         if not self.usable:
             # one that drains has only its silence against it
             return LinkFacts(silent_s, pinged_s, False, 0.0, 0, rested_s)
         return LinkFacts(silent_s, pinged_s, self._unanswered, stuck_s, self._faults, rested_s)
+
+    def _takes_none(self) -> bool:
+        """Whether the peer has to move before a job can be taken; with a smaller window one may have to wait."""
+        connection = self.connection
+        return not connection.open and (not self.room() or connection.window < WAITING_BODY_MOST)
 
     def give_up_after(self, blocked_s: float) -> None:
         """Let the kernel end the connection when the network takes no more bytes for so long.

@@ -107,3 +107,69 @@ def test_a_link_is_proved_by_a_status_that_came_before_its_end() -> None:
         assert not line.link.facts(waiting=True).unanswered
 
     run(scenario)
+
+
+PING = frame(6, 0, 0, b"12345678")
+NO_STREAM = frame(4, 0, 0, struct.pack(">HI", 3, 0))
+ONE_STREAM = frame(4, 0, 0, struct.pack(">HI", 3, 1))
+
+
+def stuck_s(line: Line, seconds: int) -> float:
+    """How long the link has been stuck after so long, looked at twice a second while the peer pings."""
+    for _ in range(2 * seconds):
+        line.now_s += 0.5
+        line.link.data_received(PING)
+        facts = line.link.facts(waiting=True)
+    return facts.stuck_s
+
+
+def test_a_peer_that_allows_no_stream_leaves_the_link_stuck_however_much_it_says() -> None:
+    async def scenario() -> None:
+        line = Line(NO_STREAM + SETTINGS[9:])
+        assert line.link.facts(waiting=True).stuck_s == 0.0
+        assert stuck_s(line, 40) == 40.0
+        assert line.link.phase is Phase.PROBING
+
+    run(scenario)
+
+
+def test_a_peer_that_returns_no_window_leaves_the_link_stuck_however_much_it_says() -> None:
+    async def scenario() -> None:
+        line = Line()
+        line.prove()
+        held: list[Held] = [(Job(b"id", b"ab", "t", bytes(4_000)), None)] * 17
+        taken = line.link.send(held, 17)
+        assert taken == 16
+        # while pushes are under way it is not stuck
+        assert stuck_s(line, 5) == 0.0
+        line.link.data_received(b"".join(frame(1, 5, 2 * n + 3, STATUS_200) for n in range(taken)))
+        assert line.link.send(held, 1) == 0
+        assert stuck_s(line, 40) == 39.5
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_link_with_room_or_without_work_is_not_stuck(waiting: bool) -> None:
+    async def scenario() -> None:
+        line = Line(NO_STREAM + SETTINGS[9:])
+        assert stuck_s(line, 20) == 19.5
+        if waiting:
+            line.link.data_received(ONE_STREAM)
+        assert line.link.facts(waiting).stuck_s == 0.0
+        line.link.data_received(NO_STREAM)
+        assert stuck_s(line, 10) == 9.5
+
+    run(scenario)
+
+
+def test_a_link_that_took_a_push_between_two_looks_was_not_stuck_until_then() -> None:
+    async def scenario() -> None:
+        line = Line(NO_STREAM + SETTINGS[9:])
+        stuck_s(line, 20)
+        line.link.data_received(ONE_STREAM)
+        line.push(1)
+        line.link.data_received(frame(1, 5, 1, STATUS_200) + NO_STREAM)
+        assert stuck_s(line, 10) == 10.0
+
+    run(scenario)

@@ -39,6 +39,27 @@ def test_a_link_without_streams_or_window_is_replaced_while_jobs_wait() -> None:
     run(scenario)
 
 
+def test_a_link_without_streams_is_replaced_also_when_its_peer_goes_on_speaking() -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            pool = await rig.warm_pool(stuck_s=0.2)
+            [first] = pool.links
+            no_stream = b"\0\0\6\4\0\0\0\0\0" + b"\0\3\0\0\0\0"
+            first.data_received(no_stream)
+            claim, pushed = rig.push(pool, 10)
+
+            def speak() -> bool:
+                if first in pool.links:
+                    first.data_received(b"\0\0\x08\6\0\0\0\0\0" + b"12345678")
+                return claim.left == 0
+
+            await until(speak, lambda: pool)
+            assert rig.times_accepted(pushed) == {1}
+            assert rig.simulator.ledger.connections_opened == 2
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("reason", ["TooManyProviderTokenUpdates", "Shutdown", "IdleTimeout"])
 def test_a_reason_that_condemns_the_connection_replaces_it_once(reason: str) -> None:
     async def scenario() -> None:
