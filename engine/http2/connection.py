@@ -74,6 +74,8 @@ class Connection:
         self.peer = PeerSettings()
         self.going_away = False
         self.fault: ConnectionFault | None = None
+        # frames written because the peer's ask for them: acknowledgements, and windows returned
+        self.replies = 0
         self._out: list[bytes] = [frames.PREFACE, frames.settings(_LOCAL_SETTINGS)]
         self._writer = RequestWriter(self.open, self.peer, self._out)
         self._answers = AnswerReader()
@@ -324,7 +326,7 @@ class Connection:
         # also DATA of a stream that is over uses the connection's window
         increment = self._answers.window.take(len(payload))
         if increment:
-            self._out.append(frames.window_update(0, increment))
+            self._reply(frames.window_update(0, increment))
         if known:
             self._finish(self._answers.data(flags, stream_id, payload), accepted, events)
 
@@ -357,7 +359,7 @@ class Connection:
                 # each in turn, because the smallest counts (RFC 7541, 4.2)
                 self._writer.encoder.resize(value)
         # the peer holds us to its new limits from the acknowledgement on, so it goes before what they allow
-        self._out.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        self._reply(frames.frame(frames.SETTINGS, frames.ACK, 0))
         self._writer.resize(self.peer.initial_window_size)
         events.append(SettingsReceived(tuple(values)))
 
@@ -365,7 +367,11 @@ class Connection:
         if flags & frames.ACK:
             events.append(Ponged(payload))
         else:
-            self._out.append(frames.frame(frames.PING, frames.ACK, 0, payload))
+            self._reply(frames.frame(frames.PING, frames.ACK, 0, payload))
+
+    def _reply(self, frame: bytes) -> None:
+        self.replies += 1
+        self._out.append(frame)
 
     def _read_goaway(self, payload: bytes, accepted: list[Any], events: list[Event]) -> None:
         self.going_away = True

@@ -55,6 +55,11 @@ LOG: Final = logging.getLogger("clarion.link")
 
 Outcomes = list[tuple[Held, Outcome]]
 
+# While writing is paused no push is written, so what the transport keeps grows only by bodies that waited for a window,
+# once each, and by what the peer's frames ask for, which has no end. APNs has no use for so many in that time; nghttp2
+# ends a connection at as many. With the pushes of one batch and the replies to one read this bounds what is kept.
+REPLIES_MOST: Final = 1_000
+
 _PING: Final = b"Clarion?"
 
 
@@ -111,6 +116,8 @@ class Link(asyncio.Protocol):
         self._clock = clock
         self._transport: asyncio.Transport | None = None
         self._paused = False
+        # how many there had been when writing was paused
+        self._replies = 0
         # (last stream of a batch, when it was written): streams open in order, so a deadline needs no more
         self._written: deque[tuple[int, float]] = deque()
         # the stream that is timed: the last of a batch, since it is answered last
@@ -275,7 +282,15 @@ class Link(asyncio.Protocol):
         else:
             # not only after events: a window that opens again is none
             self._owner.writable(self)
-        self._close_when_drained()
+        if self._paused and self.connection.replies - self._replies > REPLIES_MOST:
+            LOG.warning(
+                "a link is given up: APNs asks for more than %d replies and reads nothing: %r",
+                REPLIES_MOST,
+                self,
+            )
+            self.abort()
+        else:
+            self._close_when_drained()
 
     def eof_received(self) -> None:
         # No answer can come any more. Closing in order would wait for the peer's part in it, while the transport drops
@@ -287,6 +302,7 @@ class Link(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._paused = True
+        self._replies = self.connection.replies
 
     def resume_writing(self) -> None:
         self._paused = False

@@ -10,7 +10,7 @@ from rig import Watcher, run
 from engine.apns.headers import Held, ProfileBook
 from engine.apns.identity import Badge
 from engine.apns.outcomes import DISCONNECTED, OVERDUE, UNPROCESSED, Refused
-from engine.link.link import Link, Phase
+from engine.link.link import REPLIES_MOST, Link, Phase
 from shards.job import Job
 
 STATUS_200 = b"\x88"
@@ -25,7 +25,7 @@ SETTINGS = frame(4, 0, 0) + frame(4, 1, 0)
 
 
 class Wire(asyncio.Transport):
-    """Where a link writes to: keeps the bytes, and tells the link of its end when the link has ended it."""
+    """Where a link writes to: keeps the bytes, and how the link ended it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,5 +171,46 @@ def test_a_link_that_took_a_push_between_two_looks_was_not_stuck_until_then() ->
         line.push(1)
         line.link.data_received(frame(1, 5, 1, STATUS_200) + NO_STREAM)
         assert stuck_s(line, 10) == 10.0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("flood", [PING, frame(4, 0, 0)])
+def test_a_peer_that_asks_on_while_it_reads_nothing_is_given_up(
+    flood: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        line = Line()
+        line.prove()
+        [held] = line.push(1)
+        # however much it is while the transport takes it
+        line.link.data_received(flood * 10_000)
+        line.link.pause_writing()
+        line.link.data_received(flood * REPLIES_MOST)
+        assert line.wire.ended == ""
+        line.link.resume_writing()
+        line.link.pause_writing()
+        line.link.data_received(flood * REPLIES_MOST)
+        assert line.wire.ended == ""
+        line.link.data_received(frame(1, 5, 3, STATUS_200) + flood)
+        assert line.wire.ended == "aborted"
+        assert "reads nothing" in caplog.text
+        # what came in the same bytes is not lost
+        assert line.watcher.accepted == [held]
+        assert not line.link.usable
+
+    run(scenario)
+
+
+def test_bodies_that_go_on_while_writing_is_paused_are_no_reason_to_give_a_link_up() -> None:
+    async def scenario() -> None:
+        line = Line(frame(4, 0, 0, struct.pack(">HI", 4, 0)) + frame(4, 1, 0))
+        line.prove()
+        line.push(3 * REPLIES_MOST, 3 * REPLIES_MOST)
+        line.link.pause_writing()
+        written = len(line.wire.written)
+        line.link.data_received(frame(4, 0, 0, struct.pack(">HI", 4, 100)))
+        assert len(line.wire.written) > written + 3 * REPLIES_MOST * len(b"{}")
+        assert line.wire.ended == "" and line.link.usable
 
     run(scenario)
