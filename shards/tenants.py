@@ -47,8 +47,12 @@ class Tenants:
     async def shards(self) -> int:
         """The number of shards: fixed at the first start, the same for every process ever after."""
         with store_errors():
-            await self._redis.hsetnx(keys.LAYOUT, "shards", DEFAULT_SHARDS)
-            return int(await self._redis.hget(keys.LAYOUT, "shards"))
+            found = await self._redis.hget(keys.LAYOUT, "shards")
+            if found is None:
+                # only now: a Redis that is out of memory refuses to write, even where nothing would be written
+                await self._redis.hsetnx(keys.LAYOUT, "shards", DEFAULT_SHARDS)
+                found = await self._redis.hget(keys.LAYOUT, "shards")
+            return int(found)
 
     # -- tenants -----------------------------------------------------------------------------------------------
 

@@ -1,6 +1,8 @@
+#!lua flags=allow-oom
 -- amend: replace the record of a tenant or of an API key, or remove it, and announce that.
 -- Atomic because a change is made of what was read: if somebody else has changed the record since, nothing is written,
 -- and the caller begins again with what is there now. So a key that was revoked does not come back with a change to it.
+-- A Redis without memory lets it pass: that is when a tenant must be paused or removed, and a record grows by little.
 --
 -- KEYS[1] tenants or API keys    KEYS[2] changes (a channel)
 -- ARGV[1] name of the record     ARGV[2] record as it was read    ARGV[3] record as it is to be, '' to remove it

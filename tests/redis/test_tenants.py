@@ -1,8 +1,9 @@
 """Tenants and API keys on a real Redis."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
+import msgspec
 import pytest
 import redis as redis_py
 from redis_server import RedisServer
@@ -10,7 +11,8 @@ from redis_server import RedisServer
 from shards import keys
 from shards.api_key import ApiKey, hash_api_key, new_api_key
 from shards.credential import Credential
-from shards.errors import AlreadyExists, NotFound, StoreUnavailable
+from shards.errors import AlreadyExists, NotFound, StoreRefused, StoreUnavailable
+from shards.keys import shard_keys
 from shards.redis import listening
 from shards.tenant import Tenant
 from shards.tenants import DEFAULT_SHARDS, Tenants
@@ -27,6 +29,15 @@ async def opened(url: str) -> AsyncIterator[Tenants]:
         yield tenants
     finally:
         await tenants.close()
+
+
+@contextmanager
+def out_of_memory(raw: redis_py.Redis) -> Iterator[None]:
+    raw.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        raw.config_set("maxmemory", 0)
 
 
 async def test_a_tenant_comes_back_as_it_was_created(redis_url: str) -> None:
@@ -90,6 +101,36 @@ async def test_the_number_of_shards_is_fixed_at_the_first_start(redis_url: str, 
         assert await tenants.shards() == DEFAULT_SHARDS
         raw.hset(keys.LAYOUT, "shards", 16)
         assert await tenants.shards() == 16
+
+
+async def test_without_memory_the_number_of_shards_is_known_all_the_same(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    """Every process asks for it first: else no worker could start, and the queues would never drain."""
+    async with opened(redis_url) as tenants:
+        raw.hset(keys.LAYOUT, "shards", 16)
+        with out_of_memory(raw):
+            assert await tenants.shards() == 16
+        raw.delete(keys.LAYOUT)
+        with out_of_memory(raw), pytest.raises(StoreRefused):
+            await tenants.shards()
+
+
+async def test_without_memory_tenants_are_changed_and_removed_but_not_made(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    async with opened(redis_url) as tenants:
+        await tenants.create(ACME, "secret", "clarion_1")
+        await tenants.shards()
+        with out_of_memory(raw):
+            paused = msgspec.structs.replace(ACME, paused=("high", "low"))
+            await tenants.change("acme", lambda tenant: paused)
+            assert await tenants.get("acme") == paused
+            assert raw.hget(shard_keys(0).rules, "acme") == b"1 0 both"
+            with pytest.raises(StoreRefused):
+                await tenants.create(ZETA, "z", "clarion_z")
+            await tenants.delete("acme")
+            assert await tenants.all() == [] and await tenants.api_keys() == []
 
 
 async def test_a_redis_that_is_down_is_reported_as_unavailable(own_server: RedisServer) -> None:
