@@ -1,8 +1,11 @@
 """Tenants and API keys in Redis: create, change, list, look up, and tell every process of a change.
 
 A tenant is one record, so whoever reads it sees a state that somebody meant. What the queue scripts must know of it
-(its weight, its rate, its paused lanes) stands in each shard as well, and is written there *before* the record: of two
-changes at the same time the second finds the record changed, and writes the rules of both.
+(its weight, its rate, its paused lanes) stands in each shard as well, and *follows* the record: it is written after the
+record, from what the record says then, and again for as long as the record has changed meanwhile. So whoever wrote last
+to a shard wrote what the record says, however many change it at the same time. This is done for every change, whatever
+it is of, and whether or not it came to pass: so the next one puts right what a process left undone that was killed
+between the two, or that Redis refused.
 """
 
 from collections.abc import Callable, Sequence
@@ -94,25 +97,32 @@ class Tenants:
         """Replace the tenant by what ``change`` makes of it, and announce it; returns what is stored now.
 
         ``change`` may be called several times, and must make the same of the same. Raises NotFound, and what
-        ``change`` raises. When this fails half-way, the same change may be made again.
+        ``change`` raises. When this fails half-way, the record says what was to be, and not every shard may have heard
+        of it: the same change may be made again, or undone, or another made.
         """
         while True:
             record = await self._record(tenant_id)
-            old = decode_tenant(record)
-            new = change(old)
-            if rules_of(new) != rules_of(old):
-                await self._regulate(new)
-            if await self._amend(keys.TENANTS, tenant_id, record, encode_tenant(new), tenant_id):
+            new = change(decode_tenant(record))
+            try:
+                amended = await self._amend(keys.TENANTS, tenant_id, record, encode_tenant(new), tenant_id)
+            finally:
+                # even if it failed: it may have been done all the same, and whoever looks would take it for done
+                await self._follow(tenant_id)
+            if amended:
                 return new
 
     async def delete(self, tenant_id: str) -> None:
         """Remove the tenant and its API keys. Pushes that still stand in its queues die as TenantUnknown."""
         await self._drop_keys(tenant_id)
-        while not await self._amend(keys.TENANTS, tenant_id, await self._record(tenant_id), b"", tenant_id):
-            pass
-        # one that was issued meanwhile would open the next tenant of that name
-        await self._drop_keys(tenant_id)
-        await self._regulate(Tenant(tenant_id))
+        try:
+            while not await self._amend(
+                keys.TENANTS, tenant_id, await self._record(tenant_id), b"", tenant_id
+            ):
+                pass
+            # one that was issued meanwhile would open the next tenant of that name
+            await self._drop_keys(tenant_id)
+        finally:
+            await self._follow(tenant_id)
 
     # -- API keys ----------------------------------------------------------------------------------------------
 
@@ -162,19 +172,33 @@ class Tenants:
     # -- inside ------------------------------------------------------------------------------------------------
 
     async def _record(self, tenant_id: str) -> bytes:
+        record = await self._look_up(tenant_id)
+        if record is None:
+            raise _missing(tenant_id)
+        return record
+
+    async def _look_up(self, tenant_id: str) -> bytes | None:
         # what a person writes need not be text
         name = tenant_id.encode("utf-8", "surrogatepass")
         with store_errors():
             record = await self._redis.hget(keys.TENANTS, name)
-        if record is None:
-            raise _missing(tenant_id)
-        return bytes(record)
+        return None if record is None else bytes(record)
 
     async def _amend(self, records: str, name: str, old: bytes, new: bytes, tenant_id: str) -> bool:
         with store_errors():
             return bool(
                 await self._redis.eval(_AMEND.text, 2, records, keys.CHANGES, name, old, new, tenant_id)
             )
+
+    async def _follow(self, tenant_id: str) -> None:
+        """Have the shards say of the tenant what its record says; without a record, what they say of most."""
+        record = await self._look_up(tenant_id)
+        while True:
+            await self._regulate(Tenant(tenant_id) if record is None else decode_tenant(record))
+            # somebody may have written a newer one while this wrote the rules of an older one over theirs
+            earlier, record = record, await self._look_up(tenant_id)
+            if record == earlier:
+                return
 
     async def _regulate(self, tenant: Tenant) -> None:
         once = int(tenant.in_doubt == "bury")

@@ -1,21 +1,27 @@
 """Weights, rates and pauses: what each shard knows of a tenant, and what claims make of it."""
 
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 import redis as redis_py
+from redis_server import RedisServer
 from words import jobs, opened, portions, take
 
 from shards import keys
 from shards.api_key import new_api_key
 from shards.claim import Holding
+from shards.errors import NotFound, StoreRefused
 from shards.keys import shard_keys
 from shards.lanes import Lane
 from shards.queue import Batch, Queue
 from shards.redis import listening
 from shards.tenant import Limits, Tenant
-from shards.tenants import Tenants
+from shards.tenants import DEFAULT_SHARDS, Tenants
 
 SHARD = 5
 KEYS = shard_keys(SHARD)
@@ -130,6 +136,121 @@ async def test_a_tenant_like_most_leaves_nothing_in_the_shards(redis_url: str, r
     assert raw.hgetall(KEYS.rules) == {b"a": b"3 0 none", b"a/sandbox": b"3 0 none"}
     await tenants.delete("a")
     assert not raw.exists(KEYS.once, KEYS.rules, keys.TENANTS, keys.API_KEYS)
+    await tenants.close()
+
+
+@contextmanager
+def may_write_only(raw: redis_py.Redis, *patterns: str) -> Iterator[None]:
+    """What Redis refuses is refused half-way, as when it loses its memory or its disk between two calls."""
+    raw.execute_command(
+        "ACL", "SETUSER", "default", "resetkeys", *(f"%RW~{each}" for each in patterns), "%R~*"
+    )
+    try:
+        yield
+    finally:
+        raw.execute_command("ACL", "SETUSER", "default", "allkeys")
+
+
+def told(raw: redis_py.Redis, flow: str = "a") -> set[bytes | None]:
+    """What the shards are told of a flow."""
+    return {raw.hget(shard_keys(shard).rules, flow) for shard in range(DEFAULT_SHARDS)}
+
+
+def paused(tenant: Tenant) -> Tenant:
+    return msgspec.structs.replace(tenant, paused=("high", "low"))
+
+
+def resumed(tenant: Tenant) -> Tenant:
+    return msgspec.structs.replace(tenant, paused=())
+
+
+async def test_a_change_that_is_not_stored_is_not_in_force(own_server: RedisServer) -> None:
+    with redis_py.Redis.from_url(own_server.url) as raw:
+        tenants = Tenants(own_server.url)
+        await tenants.create(Tenant("a"), *new_api_key())
+        with may_write_only(raw, "clarion:{*", keys.LAYOUT), pytest.raises(StoreRefused):
+            await tenants.change("a", paused)
+        assert (await tenants.get("a")).paused == ()
+        assert told(raw) == {None}
+        await tenants.close()
+
+
+@pytest.mark.parametrize("next_one", [paused, resumed])
+async def test_a_change_that_some_shards_did_not_hear_of_is_made_again_or_undone(
+    next_one: Callable[[Tenant], Tenant], own_server: RedisServer
+) -> None:
+    with redis_py.Redis.from_url(own_server.url) as raw:
+        tenants = Tenants(own_server.url)
+        await tenants.create(Tenant("a"), *new_api_key())
+        with (
+            may_write_only(raw, "clarion:{0*", keys.LAYOUT, keys.TENANTS, keys.CHANGES),
+            pytest.raises(StoreRefused),
+        ):
+            await tenants.change("a", paused)
+        assert told(raw) == {None, b"1 0 both"}
+        # whoever looks sees that it is to be paused
+        assert (await tenants.get("a")).paused == ("high", "low")
+        await tenants.change("a", next_one)
+        assert told(raw) == {b"1 0 both" if next_one is paused else None}
+        await tenants.close()
+
+
+async def test_any_change_puts_right_what_a_killed_process_left_in_the_shards(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    tenants = Tenants(redis_url)
+    await tenants.create(Tenant("a"), *new_api_key())
+    raw.hset(KEYS.rules, "a", "1 0 both")
+    raw.sadd(KEYS.once, "a")
+    await tenants.change("a", lambda tenant: msgspec.structs.replace(tenant, topics=("com.a",)))
+    assert told(raw) == {None}
+    assert not raw.exists(KEYS.once)
+    await tenants.close()
+
+
+async def test_shards_say_what_the_record_says_after_any_number_of_changes_at_once(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    everybody = [Tenants(redis_url) for _ in range(4)]
+    await everybody[0].create(Tenant("a"), *new_api_key())
+
+    async def change(tenants: Tenants, first: int) -> None:
+        for weight in range(first, first + 10):
+            await limit(tenants, "a", weight=weight)
+
+    await asyncio.gather(*(change(tenants, 100 * number) for number, tenants in enumerate(everybody, 1)))
+    limits = (await everybody[0].get("a")).limits
+    assert told(raw) == {b"%d 0 none" % limits.weight}
+    for tenants in everybody:
+        await tenants.close()
+
+
+async def test_a_change_beside_a_removal_leaves_nothing_to_the_next_tenant_of_that_name(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    tenants = Tenants(redis_url)
+    await tenants.create(Tenant("a"), *new_api_key())
+
+    def paused_too_late(tenant: Tenant) -> Tenant:
+        raw.hdel(keys.TENANTS, "a")
+        return paused(tenant)
+
+    with pytest.raises(NotFound):
+        await tenants.change("a", paused_too_late)
+    assert told(raw) == {None}
+    await tenants.close()
+
+
+async def test_a_change_of_something_else_keeps_what_is_left_of_a_rate_and_wakes_nobody(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    tenants = Tenants(redis_url)
+    await tenants.create(Tenant("a", limits=Limits(send_per_s=80)), *new_api_key())
+    raw.hset(KEYS.budgets, "a", "0.5 1")
+    raw.set(KEYS.unrung, "asleep")
+    await tenants.change("a", lambda tenant: msgspec.structs.replace(tenant, topics=("com.a",)))
+    assert raw.hget(KEYS.budgets, "a") == b"0.5 1"
+    assert raw.get(KEYS.unrung) == b"asleep"
     await tenants.close()
 
 
