@@ -60,20 +60,22 @@ class Tenants:
     # -- tenants -----------------------------------------------------------------------------------------------
 
     async def create(self, tenant: Tenant, secret: str, prefix: str) -> None:
-        """Store a new tenant with its first API key, and announce it. Raises AlreadyExists."""
-        with store_errors():
-            if await self._redis.hexists(keys.TENANTS, tenant.id):
-                raise _taken(tenant.id)
-            if rules_of(tenant) != rules_of(Tenant(tenant.id)):
-                # before there is a key, so that no push comes before it
-                await self._regulate(tenant)
-            key = ApiKey(tenant.id, prefix, tenant.created_ms)
-            created = await self._redis.eval(
-                _CREATE.text,
-                3,
-                *(keys.TENANTS, keys.API_KEYS, keys.CHANGES),
-                *(tenant.id, encode_tenant(tenant), hash_api_key(secret), encode_api_key(key)),
-            )
+        """Store a new tenant with its first API key, and announce it. Raises AlreadyExists.
+
+        Nobody has the key before this returns, so no push comes before the shards know how to serve it.
+        """
+        key = ApiKey(tenant.id, prefix, tenant.created_ms)
+        try:
+            with store_errors():
+                created = await self._redis.eval(
+                    _CREATE.text,
+                    3,
+                    *(keys.TENANTS, keys.API_KEYS, keys.CHANGES),
+                    *(tenant.id, encode_tenant(tenant), hash_api_key(secret), encode_api_key(key)),
+                )
+        finally:
+            # of a name that is taken, too: whoever took it may have been killed before it did this
+            await self._follow(tenant.id)
         if not created:
             raise _taken(tenant.id)
 

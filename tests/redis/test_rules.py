@@ -15,7 +15,7 @@ from words import jobs, opened, portions, take
 from shards import keys
 from shards.api_key import new_api_key
 from shards.claim import Holding
-from shards.errors import NotFound, StoreRefused
+from shards.errors import AlreadyExists, NotFound, StoreRefused
 from shards.keys import shard_keys
 from shards.lanes import Lane
 from shards.queue import Batch, Queue
@@ -130,7 +130,7 @@ async def test_a_change_of_spread_moves_the_rate_with_it(redis_url: str, raw: re
 async def test_a_tenant_like_most_leaves_nothing_in_the_shards(redis_url: str, raw: redis_py.Redis) -> None:
     tenants = Tenants(redis_url)
     await tenants.create(Tenant("a"), *new_api_key())
-    assert set(raw.keys()) == {keys.TENANTS.encode(), keys.API_KEYS.encode()}
+    assert set(raw.keys()) == {each.encode() for each in (keys.TENANTS, keys.API_KEYS, keys.LAYOUT)}
     await tenants.change("a", lambda tenant: Tenant("a", in_doubt="bury", limits=Limits(weight=3)))
     assert raw.smembers(KEYS.once) == {b"a", b"a/sandbox"}
     assert raw.hgetall(KEYS.rules) == {b"a": b"3 0 none", b"a/sandbox": b"3 0 none"}
@@ -237,6 +237,42 @@ async def test_a_change_beside_a_removal_leaves_nothing_to_the_next_tenant_of_th
 
     with pytest.raises(NotFound):
         await tenants.change("a", paused_too_late)
+    assert told(raw) == {None}
+    await tenants.close()
+
+
+@pytest.mark.parametrize("plain_first", [True, False])
+async def test_of_two_creations_of_one_name_the_shards_say_what_the_stored_one_says(
+    plain_first: bool, redis_url: str, raw: redis_py.Redis
+) -> None:
+    one, other = Tenants(redis_url), Tenants(redis_url)
+    made = [Tenant("a"), Tenant("a", in_doubt="bury", limits=Limits(send_per_s=4))]
+    first, second = made if plain_first else reversed(made)
+    for _ in range(10):
+        calls = [one.create(first, *new_api_key()), other.create(second, *new_api_key())]
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end) for end in ends if end is not None] == [AlreadyExists]
+        stored = await one.get("a")
+        assert told(raw) == {None if stored.in_doubt == "resend" else b"1 1 none"}
+        assert raw.exists(KEYS.once) == (stored.in_doubt == "bury")
+        await one.delete("a")
+    await one.close()
+    await other.close()
+
+
+async def test_what_a_killed_process_left_of_a_name_does_not_go_to_the_next_tenant(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    tenants = Tenants(redis_url)
+    raw.hset(KEYS.rules, "a", "1 0 both")
+    raw.sadd(KEYS.once, "a")
+    await tenants.create(Tenant("a"), *new_api_key())
+    assert told(raw) == {None}
+    assert not raw.exists(KEYS.once)
+    # and a name that is taken is put right, too
+    raw.hset(KEYS.rules, "a", "1 0 both")
+    with pytest.raises(AlreadyExists):
+        await tenants.create(Tenant("a"), *new_api_key())
     assert told(raw) == {None}
     await tenants.close()
 
