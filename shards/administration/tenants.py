@@ -26,7 +26,7 @@ from shards.conditions import Condition
 from shards.errors import AlreadyExists, NotFound
 from shards.lanes import Lane
 from shards.quoting import quoted
-from shards.tallies import Tallies
+from shards.tallies import Remains, Tallies
 from shards.tenant import Tenant
 from shards.tenants import Tenants
 
@@ -104,31 +104,19 @@ class TenantActions:
         return await self._pause(tenant_id, lambda paused: paused - which.lanes())
 
     async def delete(self, tenant_id: str, *, force: bool = False) -> Done:
-        """Remove it with its keys and credentials. Unless by force, only when no push of it waits."""
+        """Remove it with its keys and credentials. Unless by force, only when every push of it has ended."""
         tenant = await self._tenants.get(tenant_id)
-        shards = await self._tenants.shards()
-        # of all shards: its spread may have been another before
-        tally = await self._tallies.count(tenant_id, shards, shards)
-        waiting = tally.high + tally.low + tally.retry
-        if waiting and not force:
-            raise ActionRefused(
-                "",
-                f"{waiting} pushes of tenant {tenant_id!r} still wait: revoke its API keys so that no more come, and "
-                "let them be sent; or delete it by force, and they end among the dead letters as TenantUnknown",
-            )
-        if tally.more and not force:
-            raise ActionRefused(
-                "",
-                f"too many pushes wait for another try to tell whether some are of tenant {tenant_id!r}: wait, or "
-                "delete it by force, and its own end among the dead letters as TenantUnknown",
-            )
+        remains = await self._tallies.remains(tenant_id, await self._tenants.shards())
+        if not force:
+            _refuse_over(remains, tenant_id)
         await self._tenants.delete(tenant_id)
         await forget_conditions(self._tenants, tenant.credentials, tenant_id)
-        return Done(
-            notes=[f"{waiting} pushes that waited end among the dead letters as TenantUnknown"]
-            if waiting
-            else []
-        )
+        notes = []
+        if remains.waiting:
+            notes.append(f"{remains.waiting} pushes that waited end among the dead letters as TenantUnknown")
+        if remains.in_hand:
+            notes.append(f"{remains.in_hand} pushes that workers had in hand are sent, or end there too")
+        return Done(notes=notes)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -200,6 +188,28 @@ class ApplicationActions:
         return ApplicationList(
             applications=[view_of_application(tenant, each, self._now_ms()) for each in tenant.topics]
         )
+
+
+def _refuse_over(remains: Remains, tenant_id: str) -> None:
+    if remains.waiting or remains.in_hand:
+        raise ActionRefused(
+            "",
+            f"{_told(remains, f'pushes of tenant {tenant_id!r}')}: revoke its API keys so that no more come, and let "
+            "them be sent; or delete it by force, and they end among the dead letters as TenantUnknown",
+        )
+    if remains.more:
+        raise ActionRefused(
+            "",
+            f"too many pushes wait for another try, or are in hand, to tell whether some are of tenant {tenant_id!r}: "
+            "wait, or delete it by force, and its own end among the dead letters as TenantUnknown",
+        )
+
+
+def _told(remains: Remains, pushes: str) -> str:
+    if not remains.in_hand:
+        return f"{remains.waiting} {pushes} still wait"
+    in_hand = f"{remains.in_hand} {'more' if remains.waiting else pushes} are in workers' hands"
+    return f"{remains.waiting} {pushes} still wait, and {in_hand}" if remains.waiting else in_hand
 
 
 def _changed(tenant: Tenant, changes: TenantChanges) -> Tenant:

@@ -212,6 +212,26 @@ async def test_a_tenant_is_not_deleted_over_its_waiting_pushes_unless_by_force(r
             await at.tenants.delete("nobody")
 
 
+async def test_a_tenant_is_not_deleted_over_pushes_in_workers_hands_unless_by_force(redis_url: str) -> None:
+    async with office(redis_url) as at, opened(redis_url) as queue:
+        await at.tenants.create(acme())
+        shard = shards_of("acme", 4, 64)[0]
+        [holding] = await queue.acquire([shard])
+        await fill(queue, shard, Lane.HIGH, 3)
+        await fill(queue, shard, Lane.HIGH, 2, "zeta")
+        taken = await take(queue, holding, 1)
+        words = "^3 pushes of tenant 'acme' are in workers' hands: revoke"
+        with pytest.raises(ActionRefused, match=words):
+            await at.tenants.delete("acme")
+        await fill(queue, shard, Lane.LOW, 5)
+        words = "^5 pushes of tenant 'acme' still wait, and 3 more are in workers' hands: revoke"
+        with pytest.raises(ActionRefused, match=words):
+            await at.tenants.delete("acme")
+        [waited, in_hand] = (await at.tenants.delete("acme", force=True)).notes
+        assert waited.startswith("5 pushes that waited") and in_hand.startswith("3 pushes that workers")
+        await queue.settle([Settlement(holding, taken.claim_id)])
+
+
 async def test_no_key_is_issued_for_a_tenant_that_is_gone(redis_url: str, raw: redis_py.Redis) -> None:
     async with office(redis_url) as at:
         await at.tenants.create(acme())

@@ -1,14 +1,14 @@
 """How many jobs of a tenant stand where, on a real Redis."""
 
 import redis as redis_py
-from words import jobs, opened
+from words import jobs, opened, take
 
 from shards.keys import shard_keys
 from shards.lanes import Lane
 from shards.placement import shards_of
 from shards.queue import Batch
 from shards.redis import ScriptConnection
-from shards.tallies import LOOKED_AT_MOST, Tallies, Tally
+from shards.tallies import LOOKED_AT_MOST, RUNS_LOOKED_AT_MOST, Remains, Tallies, Tally
 
 SHARDS, SPREAD = 64, 4
 
@@ -17,6 +17,14 @@ async def count(url: str, tenant: str = "acme", spread: int = SPREAD, shards: in
     connection = ScriptConnection(url)
     try:
         return await Tallies(connection).count(tenant, spread, shards)
+    finally:
+        await connection.close()
+
+
+async def remains(url: str, tenant: str = "acme") -> Remains:
+    connection = ScriptConnection(url)
+    try:
+        return await Tallies(connection).remains(tenant, SHARDS)
     finally:
         await connection.close()
 
@@ -59,3 +67,43 @@ async def test_of_very_many_that_wait_only_the_first_are_looked_at_and_that_is_s
     assert await count(redis_url) == Tally(0, 0, LOOKED_AT_MOST, False)
     raw.zadd(shard_keys(shard).waiting, {"high|acme|later": 10**6})
     assert await count(redis_url) == Tally(0, 0, LOOKED_AT_MOST, True)
+
+
+async def test_what_remains_of_a_tenant_is_what_waits_and_what_is_in_claims_on_any_shard(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    assert await remains(redis_url) == Remains(0, 0, False)
+    async with opened(redis_url) as queue:
+        holdings = await queue.acquire([3, 60])
+        for number, holding in enumerate(holdings):
+            await queue.enqueue(
+                [
+                    # its bytes look like the head of a run
+                    Batch(holding.shard, Lane.HIGH, "zeta", [b"high|acme|50"] * 3),
+                    Batch(holding.shard, Lane.HIGH, "acme", jobs("a", 4)),
+                    Batch(holding.shard, Lane.LOW, "acme/sandbox", jobs("b", 2)),
+                    Batch(holding.shard, Lane.LOW, "acme-too", jobs("c", 9)),
+                ]
+            )
+            for part in range(3):
+                # in several claims, of which one is of several runs
+                await take(queue, holding, 10 * number + part, most=5)
+    wait(raw, 9, "low|acme|x", "low|zeta|y")
+    assert await remains(redis_url) == Remains(waiting=1, in_hand=12, more=False)
+    assert await remains(redis_url, "zeta") == Remains(waiting=1, in_hand=6, more=False)
+    # those who look at how a tenant stands are not told of what is in hand
+    assert await count(redis_url, spread=SHARDS) == Tally(0, 0, 1, False)
+
+
+async def test_of_very_many_runs_in_claims_only_so_many_are_looked_at_and_that_is_said(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    keys = shard_keys(7)
+    raw.sadd(keys.claims, "1:1", "1:2")
+    raw.rpush(
+        keys.claim("1:1"), *(word for _ in range(RUNS_LOOKED_AT_MOST - 1) for word in ("low|zeta|1", "z"))
+    )
+    raw.rpush(keys.claim("1:2"), "high|acme|1", "a")
+    assert await remains(redis_url) == Remains(0, 1, False)
+    raw.rpush(keys.claim("1:2"), "high|zeta|1", "z")
+    assert (await remains(redis_url)).more
