@@ -16,6 +16,7 @@ LOOKED_AT_MOST: Final = 1_000
 RUNS_LOOKED_AT_MOST: Final = 4_000
 
 _TALLY: Final = script("tally")
+_SEEK: Final = script("seek")
 
 
 class Tally(NamedTuple):
@@ -33,12 +34,14 @@ class Tally(NamedTuple):
 class Remains(NamedTuple):
     """Jobs of a tenant that have not ended, on any shard: those that wait, and those ``in_hand``, in workers' claims.
 
-    ``more``: so many wait or are in hand, of whomever, that not all were looked at; then there may be more of each.
+    ``more_waiting``, ``more_in_hand``: there are so many, of whomever, that not all were looked at; then there may be
+    more of the tenant's than is said.
     """
 
     waiting: int
     in_hand: int
-    more: bool
+    more_waiting: bool = False
+    more_in_hand: bool = False
 
 
 class Tallies:
@@ -60,7 +63,28 @@ class Tallies:
         high, low, retry, more, in_hand, more_in_hand = await self._sums(
             tenant, range(shards), RUNS_LOOKED_AT_MOST
         )
-        return Remains(high + low + retry, in_hand, more + more_in_hand > 0)
+        return Remains(high + low + retry, in_hand, more > 0, more_in_hand > 0)
+
+    async def waits(self, tenant: str, shards: int) -> bool:
+        """Whether a job of the tenant waits for another try, however many of others do.
+
+        It looks at all that wait, piece by piece, about a second for a million of them. What moves from there to the
+        ready lists meanwhile may not be found: count what ``remains`` after it.
+        """
+        flows = flows_of(tenant)
+        for shard in range(shards):
+            cursor = b"0"
+            while True:
+                call = Call(_SEEK, (shard_keys(shard).waiting,), [cursor, LOOKED_AT_MOST, *flows])
+                [answer] = await self._connection.run([call])
+                if isinstance(answer, StoreRefused):
+                    raise answer
+                cursor, found = answer
+                if found:
+                    return True
+                if cursor == b"0":
+                    break
+        return False
 
     async def _sums(self, tenant: str, shards: Iterable[int], runs_most: int) -> list[int]:
         """What the script returns of each shard, added up."""

@@ -69,8 +69,8 @@ class Tenants:
             with store_errors():
                 created = await self._redis.eval(
                     _CREATE.text,
-                    3,
-                    *(keys.TENANTS, keys.API_KEYS, keys.CHANGES),
+                    4,
+                    *(keys.TENANTS, keys.API_KEYS, keys.CHANGES, keys.rate_key(tenant.id)),
                     *(tenant.id, encode_tenant(tenant), hash_api_key(secret), encode_api_key(key)),
                 )
         finally:

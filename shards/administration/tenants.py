@@ -43,10 +43,14 @@ class TenantActions:
         self._now_ms = now_ms
 
     async def create(self, new: NewTenant) -> NewTenantView:
-        """Create a tenant with a first API key; this answer is the only one that holds that."""
+        """Create a tenant with a first API key; this answer is the only one that holds that.
+
+        Not while pushes of an earlier tenant of that name wait or are in hand.
+        """
         now_ms = self._now_ms()
         new.check(now_ms)
         await self._refuse_beyond_shards(new)
+        await self._refuse_to_inherit(new.name)
         tenant = Tenant(id=new.name, topics=tuple(dict.fromkeys(new.applications)), created_ms=now_ms)
         tenant = _changed(tenant, new)
         if new.credential is not None:
@@ -126,6 +130,27 @@ class TenantActions:
                 "spread", f"is {changes.spread}, and there are {shards} shards: write no more"
             )
 
+    async def _refuse_to_inherit(self, tenant_id: str) -> None:
+        """What is left of an earlier tenant of that name would be sent as the new one's, with its credentials."""
+        if await self._tenants.some([tenant_id]):
+            # the name is taken, and what there is belongs to who has it
+            return
+        shards = await self._tenants.shards()
+        remains = await self._tallies.remains(tenant_id, shards)
+        if remains.more_waiting and not (remains.waiting or remains.in_hand):
+            # while APNs is away very many wait, and that must not keep anybody out
+            if await self._tallies.waits(tenant_id, shards):
+                raise _still_there(f"pushes of an earlier tenant {tenant_id!r} still wait")
+            remains = await self._tallies.remains(tenant_id, shards)
+        if remains.waiting or remains.in_hand:
+            raise _still_there(_told(remains, f"pushes of an earlier tenant {tenant_id!r}"))
+        if remains.more_in_hand:
+            raise ActionRefused(
+                "",
+                f"too many pushes are in workers' hands to tell whether some are of an earlier tenant {tenant_id!r}: "
+                "try again in a moment, or choose another name",
+            )
+
     async def _pause(self, tenant_id: str, change: Callable[[set[str]], set[str]]) -> TenantView:
         def paused(tenant: Tenant) -> Tenant:
             lanes = change(set(tenant.paused))
@@ -197,12 +222,20 @@ def _refuse_over(remains: Remains, tenant_id: str) -> None:
             f"{_told(remains, f'pushes of tenant {tenant_id!r}')}: revoke its API keys so that no more come, and let "
             "them be sent; or delete it by force, and they end among the dead letters as TenantUnknown",
         )
-    if remains.more:
+    if remains.more_waiting or remains.more_in_hand:
         raise ActionRefused(
             "",
             f"too many pushes wait for another try, or are in hand, to tell whether some are of tenant {tenant_id!r}: "
             "wait, or delete it by force, and its own end among the dead letters as TenantUnknown",
         )
+
+
+def _still_there(told: str) -> ActionRefused:
+    return ActionRefused(
+        "",
+        f"{told}: workers bury them as TenantUnknown when they come to them, those that wait for another try when that "
+        "is due. Create it when all have ended, or choose another name",
+    )
 
 
 def _told(remains: Remains, pushes: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis as redis_py
 from admin_process import TOKEN, AdminProcess
 from ingest_process import read_response, request
 from redis_server import RedisServer
@@ -17,6 +18,7 @@ from redis_server import RedisServer
 from engine.admin.problems import KINDS, Code
 from engine.admin.routes import ROUTES, Route
 from loadtest.teams import make_team
+from shards.keys import rate_key, shard_keys
 
 ONE, TWO = make_team(1), make_team(2)
 APP, MAIL = "com.acme.app", "com.acme.mail"
@@ -321,6 +323,22 @@ def test_the_description_has_every_operation_and_no_loose_end(api: AdminProcess)
             assert schemas[route.body.__name__]["additionalProperties"] is False
     problems = api.ask("GET", "/docs/problems", token=None).body.decode()
     assert all(code in problems for code in Code)
+
+
+def test_a_name_is_free_again_when_the_pushes_of_its_earlier_tenant_have_ended(
+    api: AdminProcess, acme: str, redis_url: str
+) -> None:
+    with redis_py.Redis.from_url(redis_url) as raw:
+        raw.zadd(shard_keys(9).waiting, {"high|acme|push": 1})
+        raw.set(rate_key("acme"), "-5000 1800000000000")
+        assert api.ask("DELETE", ACME).json["code"] == "conflict"
+        assert api.ask("DELETE", f"{ACME}?force=true").status == 200
+        answer = api.ask("POST", "/v1/tenants", {"name": "acme"})
+        assert (answer.status, answer.json["code"]) == (409, "conflict")
+        assert answer.json["detail"].startswith("1 pushes of an earlier tenant 'acme' still wait: ")
+        raw.delete(shard_keys(9).waiting)
+        assert api.ask("POST", "/v1/tenants", {"name": "acme"}).status == 201
+        assert not raw.exists(rate_key("acme"))
 
 
 def test_other_media_types_and_slow_bodies_are_told(redis_url: str) -> None:

@@ -206,7 +206,6 @@ async def test_a_tenant_is_not_deleted_over_its_waiting_pushes_unless_by_force(r
         assert (await at.store.get("acme")).id == "acme"
         [note] = (await at.tenants.delete("acme", force=True)).notes
         assert "TenantUnknown" in note
-        await at.tenants.create(acme())
         assert await at.store.api_key(hash_api_key(made.api_key)) is None
         with pytest.raises(NotFound):
             await at.tenants.delete("nobody")
@@ -230,6 +229,55 @@ async def test_a_tenant_is_not_deleted_over_pushes_in_workers_hands_unless_by_fo
         [waited, in_hand] = (await at.tenants.delete("acme", force=True)).notes
         assert waited.startswith("5 pushes that waited") and in_hand.startswith("3 pushes that workers")
         await queue.settle([Settlement(holding, taken.claim_id)])
+
+
+async def test_a_new_tenant_does_not_inherit_the_pushes_of_an_earlier_one(redis_url: str) -> None:
+    async with office(redis_url) as at, opened(redis_url) as queue:
+        await at.tenants.create(acme())
+        shard = shards_of("acme", 4, 64)[2]
+        await fill(queue, shard, Lane.LOW, 5, "acme/sandbox")
+        await fill(queue, shard, Lane.LOW, 9, "zeta")
+        with pytest.raises(AlreadyExists):
+            await at.tenants.create(acme())
+        await at.tenants.delete("acme", force=True)
+        words = "^5 pushes of an earlier tenant 'acme' still wait: .* Create it when all have ended, or choose another"
+        with pytest.raises(ActionRefused, match=words) as no:
+            await at.tenants.create(acme())
+        assert no.value.field == ""
+        [holding] = await queue.acquire([shard])
+        taken = await take(queue, holding, 1)
+        with pytest.raises(
+            ActionRefused, match=r"^5 pushes of an earlier tenant 'acme' are in workers' hands: "
+        ):
+            await at.tenants.create(acme())
+        assert await at.store.all() == [] and await at.store.api_keys() == []
+        await queue.settle([Settlement(holding, taken.claim_id)])
+        await at.tenants.create(acme())
+
+
+async def test_many_waiting_pushes_of_others_are_not_in_the_way_of_a_new_tenant_and_its_own_are_found(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    waiting = keys.shard_keys(40).waiting
+    raw.zadd(waiting, {f"high|zeta|{number}": number for number in range(3_000)})
+    async with office(redis_url) as at:
+        await at.tenants.create(acme())
+        await at.tenants.delete("acme", force=True)
+        raw.zadd(waiting, {"high|acme|last": 10**6})
+        with pytest.raises(ActionRefused, match=r"^pushes of an earlier tenant 'acme' still wait: "):
+            await at.tenants.create(acme())
+
+
+async def test_a_new_tenant_does_not_owe_what_an_earlier_one_took_in(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    async with office(redis_url) as at:
+        await at.tenants.create(acme())
+        await at.tenants.delete("acme")
+        # a process that has not heard of it yet may ask after the removal
+        raw.set(keys.rate_key("acme"), "-5000 1800000000000")
+        await at.tenants.create(acme())
+        assert not raw.exists(keys.rate_key("acme"))
 
 
 async def test_no_key_is_issued_for_a_tenant_that_is_gone(redis_url: str, raw: redis_py.Redis) -> None:

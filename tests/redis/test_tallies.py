@@ -72,7 +72,7 @@ async def test_of_very_many_that_wait_only_the_first_are_looked_at_and_that_is_s
 async def test_what_remains_of_a_tenant_is_what_waits_and_what_is_in_claims_on_any_shard(
     redis_url: str, raw: redis_py.Redis
 ) -> None:
-    assert await remains(redis_url) == Remains(0, 0, False)
+    assert await remains(redis_url) == Remains(0, 0)
     async with opened(redis_url) as queue:
         holdings = await queue.acquire([3, 60])
         for number, holding in enumerate(holdings):
@@ -89,8 +89,8 @@ async def test_what_remains_of_a_tenant_is_what_waits_and_what_is_in_claims_on_a
                 # in several claims, of which one is of several runs
                 await take(queue, holding, 10 * number + part, most=5)
     wait(raw, 9, "low|acme|x", "low|zeta|y")
-    assert await remains(redis_url) == Remains(waiting=1, in_hand=12, more=False)
-    assert await remains(redis_url, "zeta") == Remains(waiting=1, in_hand=6, more=False)
+    assert await remains(redis_url) == Remains(waiting=1, in_hand=12)
+    assert await remains(redis_url, "zeta") == Remains(waiting=1, in_hand=6)
     # those who look at how a tenant stands are not told of what is in hand
     assert await count(redis_url, spread=SHARDS) == Tally(0, 0, 1, False)
 
@@ -104,6 +104,18 @@ async def test_of_very_many_runs_in_claims_only_so_many_are_looked_at_and_that_i
         keys.claim("1:1"), *(word for _ in range(RUNS_LOOKED_AT_MOST - 1) for word in ("low|zeta|1", "z"))
     )
     raw.rpush(keys.claim("1:2"), "high|acme|1", "a")
-    assert await remains(redis_url) == Remains(0, 1, False)
+    assert await remains(redis_url) == Remains(0, 1)
     raw.rpush(keys.claim("1:2"), "high|zeta|1", "z")
-    assert (await remains(redis_url)).more
+    assert (await remains(redis_url)).more_in_hand
+
+
+async def test_a_job_that_waits_is_found_among_however_many(redis_url: str, raw: redis_py.Redis) -> None:
+    wait(raw, 9, *(f"high|zeta|acme|{number}" for number in range(3 * LOOKED_AT_MOST)))
+    connection = ScriptConnection(redis_url)
+    tallies = Tallies(connection)
+    assert not await tallies.waits("acme", SHARDS)
+    assert await tallies.waits("zeta", SHARDS)
+    raw.zadd(shard_keys(9).waiting, {"low|acme/sandbox|last": 10**6})
+    assert await tallies.waits("acme", SHARDS)
+    assert (await tallies.remains("acme", SHARDS)) == Remains(0, 0, more_waiting=True)
+    await connection.close()
