@@ -76,6 +76,8 @@ class RequestWriter:
         self.windows = SendWindows()
         self.next_id = 1
         self.unsent: dict[int, memoryview] = {}
+        # the stream whose body went on last when the connection's window had grown
+        self._under_way = 0
         # of one connection, since a block may hold the provider token
         self._heads: dict[tuple[bytes, int, int], _Heads | None] = {}
         self._open = open_streams
@@ -152,29 +154,35 @@ class RequestWriter:
             if at == starts[-1]:
                 flags |= frames.END_HEADERS
             self._out.append(frames.frame(kind, flags, stream_id, block[at : at + most]))
-        if body:
+        if 0 < len(body) <= min(most, self.windows.connection, self.windows.initial):
+            # nothing will wait, so the stream's window need not be known
+            self._out.append(frames.frame(frames.DATA, frames.END_STREAM, stream_id, body))
+            self.windows.connection -= len(body)
+        elif body:
             self.windows.open(stream_id)
             self.unsent[stream_id] = memoryview(body)
             self._send_body(stream_id)
 
     def _send_body(self, stream_id: int) -> None:
         """DATA frames as far as both windows allow."""
-        body = self.unsent[stream_id]
-        while body:
-            size = min(len(body), self.windows.room(stream_id), self._peer.max_frame_size)
-            if size <= 0:
-                self.unsent[stream_id] = body
-                return
-            ends = frames.END_STREAM if size == len(body) else 0
-            self._out.append(frames.frame(frames.DATA, ends, stream_id, bytes(body[:size])))
-            self.windows.spend(stream_id, size)
-            body = body[size:]
-        self.forget(stream_id)
+        body, most = self.unsent[stream_id], self._peer.max_frame_size
+        size = min(len(body), self.windows.room(stream_id))
+        if size <= 0:
+            return
+        for at in range(0, size, most):
+            end = min(at + most, size)
+            ends = frames.END_STREAM if end == len(body) else 0
+            self._out.append(frames.frame(frames.DATA, ends, stream_id, bytes(body[at:end])))
+        self.windows.spend(stream_id, size)
+        if size < len(body):
+            self.unsent[stream_id] = body[size:]
+        else:
+            self.forget(stream_id)
 
     def grow(self, stream_id: int, increment: int) -> None:
         """WINDOW_UPDATE; stream 0 is the connection. Goes on with the bodies that waited for it, and no others.
 
-        Looking at all of them each time would let 13 bytes from the peer cost a step for every open stream.
+        Looking at all of them would let 13 bytes from the peer cost a step for every open stream, and so with SETTINGS.
         """
         waited = self.windows.connection <= 0
         self.windows.grow(stream_id, increment)
@@ -191,10 +199,18 @@ class RequestWriter:
             self._pump()
 
     def _pump(self) -> None:
-        """Go on with the bodies that wait, oldest first, until the connection's window is spent."""
-        for stream_id in tuple(self.unsent):
-            if self.windows.connection <= 0:
-                return
+        """Go on with the bodies that wait, until the connection's window is spent or none has room in its own.
+
+        After the one that was under way comes that with the widest window, of equals the oldest. So each that is sent
+        goes on, if only by a byte, and of those that can't go on no more than two are looked at.
+        """
+        windows, stream_id = self.windows, self._under_way
+        while windows.connection > 0:
+            if stream_id not in self.unsent or windows.room(stream_id) <= 0:
+                widest = windows.widest()
+                if widest is None or windows.room(widest) <= 0:
+                    return
+                self._under_way = stream_id = widest
             self._send_body(stream_id)
 
     def forget(self, stream_id: int) -> None:

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from engine.http2.header_encoder import Profile
 from engine.http2.peer_settings import PeerSettings
 from engine.http2.request_writer import WAITING_BODY_MOST, Request, RequestWriter
+from engine.http2.windows import SendWindows
 
 
 class Wire:
@@ -214,6 +215,10 @@ def test_bodies_that_wait_for_the_connection_go_on_oldest_first() -> None:
     wire.flush()
     assert [len(body) for body in wire.server.bodies.values()] == [20_000, 5_020, 10]
     assert wire.writer.unsent.keys() == {3, 5}
+    # the one that was under way goes on, though another's window is wider
+    wire.writer.grow(0, 10_000)
+    wire.flush()
+    assert [len(body) for body in wire.server.bodies.values()] == [20_000, 15_020, 10]
 
 
 def test_a_forgotten_stream_sends_no_more() -> None:
@@ -295,6 +300,32 @@ def test_an_update_for_one_stream_looks_at_no_other(monkeypatch: pytest.MonkeyPa
     assert looks == 1
     wire.writer.grow(0, 1)
     assert looks == 2
+
+
+def test_a_window_goes_past_bodies_that_wait_for_another_without_a_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire = Wire(initial=0)
+    wire.send(*(request(n, bytes(1_000)) for n in range(300)))
+    wire.writer.windows.connection = 0
+    looks: list[int] = []
+    room = SendWindows.room
+
+    def looked(self: SendWindows, stream_id: int) -> int:
+        looks.append(stream_id)
+        return room(self, stream_id)
+
+    monkeypatch.setattr(SendWindows, "room", looked)
+    wire.writer.grow(599, 100)
+    for _ in range(100):
+        wire.writer.grow(0, 1)
+        wire.writer.resize(1)
+        wire.writer.resize(0)
+    assert len(wire.server.bodies[599]) == 0
+    wire.flush()
+    assert len(wire.server.bodies[599]) == 100
+    # it went on a hundred times, and of the others there was none to look at but the widest
+    assert len(looks) <= 500 and set(looks) <= {1, 599}
 
 
 def test_the_last_stream_id_is_used_and_none_after_it() -> None:

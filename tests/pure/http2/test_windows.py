@@ -79,6 +79,66 @@ def test_an_update_for_a_stream_without_a_window_changes_nothing() -> None:
     assert (sent.connection, sent._streams) == (WINDOW, {})
 
 
+changes = st.lists(
+    st.tuples(
+        st.sampled_from(["open", "close", "spend", "grow", "grow", "resize", "resize"]),
+        st.integers(0, 3).map(lambda n: 2 * n + 1),
+        st.one_of(st.integers(0, 70_000), st.integers(WINDOW_MOST - 70_000, WINDOW_MOST)),
+    ),
+    max_size=40,
+)
+
+
+@given(changes)
+@unhurried
+def test_every_window_moves_with_the_initial_one_and_none_passes_the_largest(
+    plan: list[tuple[str, int, int]],
+) -> None:
+    sent, initial, each = SendWindows(), WINDOW, dict[int, int]()
+    sent.connection = WINDOW_MOST
+    for verb, stream_id, size in plan:
+        code = None
+        try:
+            if verb == "open" and stream_id not in each:
+                sent.open(stream_id)
+                each[stream_id] = initial
+            elif verb == "close":
+                sent.close(stream_id)
+                each.pop(stream_id, None)
+            elif verb == "spend" and stream_id in each:
+                size = max(0, min(size, each[stream_id], sent.connection))
+                each[stream_id] -= size
+                sent.spend(stream_id, size)
+            elif verb == "grow" and stream_id in each:
+                each[stream_id] += size
+                sent.grow(stream_id, size)
+            elif verb == "resize":
+                each = {one: window + size - initial for one, window in each.items()}
+                initial = size
+                sent.resize(size)
+        except (Violation, StreamViolation) as violation:
+            code = violation.code
+        assert (code is not None) == any(window > WINDOW_MOST for window in each.values())
+        if code is not None:
+            assert code == ErrorCodes.FLOW_CONTROL_ERROR
+            return
+        assert {one: sent.room(one) for one in each} == {
+            one: min(sent.connection, window) for one, window in each.items()
+        }
+        assert sent.widest() == min(each, key=lambda one: (-each[one], one), default=None)
+
+
+def test_what_is_kept_of_windows_does_not_grow_with_their_updates() -> None:
+    sent = windows(1, 3)
+    for _ in range(10_000):
+        sent.grow(1, 1)
+        sent.spend(3, 1)
+    assert len(sent._widest) < 100
+    sent.close(1)
+    sent.close(3)
+    assert sent._widest == []
+
+
 def test_the_receive_window_is_returned_when_half_of_it_is_used() -> None:
     received = ReceiveWindow()
     assert received.take(WINDOW // 2) == 0
