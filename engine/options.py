@@ -53,12 +53,16 @@ class EngineOptions:
                 endpoint(getattr(self, name))
             except ValueError as error:
                 raise OptionError(name, f"can't be used: {error}") from None
+        if self.apns_ca_file is not None and not self.apns_ca_file.is_file():
+            raise OptionError(
+                "apns_ca_file", f"is {self.apns_ca_file}, and there is no such file; write a PEM file"
+            )
         try:
             tls_context(self.apns_ca_file)
         except OSError as error:
-            why = error.strerror if not isinstance(error, ssl.SSLError) else "no certificate is in it"
+            why = "no certificate is in it" if isinstance(error, ssl.SSLError) else error.strerror
             raise OptionError(
-                "apns_ca_file", f"is {self.apns_ca_file}, and {why}; write a file of certificates (PEM)"
+                "apns_ca_file", f"is {self.apns_ca_file}, and {why}; write a PEM file of certificates"
             ) from None
         if not 1 <= self.links.most <= 1_000:
             raise OptionError("links_max", f"is {self.links.most}; write a number from 1 to 1000")

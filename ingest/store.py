@@ -91,6 +91,7 @@ class Store:
         told = False
         while self.shards is None:
             try:
+                await self._tenants.warn_of_eviction()
                 self.shards = await self._tenants.shards()
             except StoreError as error:
                 if not told:

@@ -8,18 +8,22 @@ it is of, and whether or not it came to pass: so the next one puts right what a 
 between the two, or that Redis refused.
 """
 
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from shards import keys
 from shards.api_key import ApiKey, decode_api_key, encode_api_key, hash_api_key
 from shards.conditions import Conditions
-from shards.errors import AlreadyExists, NotFound
+from shards.errors import AlreadyExists, NotFound, StoreRefused
 from shards.flow import flows_of
 from shards.lanes import Lane
 from shards.quoting import quoted
 from shards.redis import connect, script, store_errors
 from shards.tenant import Limits, Tenant, decode_tenant, encode_tenant
+
+LOG: Final = logging.getLogger("clarion.tenants")
 
 DEFAULT_SHARDS: Final = 64
 
@@ -56,6 +60,18 @@ class Tenants:
                 await self._redis.hsetnx(keys.LAYOUT, "shards", DEFAULT_SHARDS)
                 found = await self._redis.hget(keys.LAYOUT, "shards")
             return int(found)
+
+    async def warn_of_eviction(self) -> None:
+        """Say so if this Redis may throw pushes away when its memory is full; hosted ones may not tell."""
+        with suppress(StoreRefused), store_errors(in_doubt=False):
+            policy = await self._redis.config_get("maxmemory-policy")
+            for found in policy.values():
+                if found != "noeviction":
+                    LOG.warning(
+                        "Redis may throw away pushes that were accepted: its maxmemory-policy is %s, and must be "
+                        "noeviction",
+                        found,
+                    )
 
     # -- tenants -----------------------------------------------------------------------------------------------
 

@@ -173,6 +173,9 @@ class IngestParams:
     body_s: Annotated[float, Parameter(group=_HTTP)] = _INGEST.body_s
     "Seconds that a request's body may take to arrive."
 
+    answer_s: Annotated[float, Parameter(group=_HTTP)] = _INGEST.answer_s
+    "Seconds that a client may take to read an answer, before it is cut off."
+
     def options(self, redis_url: str) -> IngestOptions:
         host, _, port = self.bind.rpartition(":")
         options = IngestOptions(
@@ -182,6 +185,7 @@ class IngestParams:
             queue_most_tenant=self.queue_most_tenant,
             queue_most_shard=self.queue_most_shard,
             body_s=self.body_s,
+            answer_s=self.answer_s,
         )
         options.validate()
         return options

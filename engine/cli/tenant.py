@@ -251,7 +251,7 @@ def delete(
     name
         The tenant.
     force
-        Even if pushes of it wait: they end among the dead letters as TenantUnknown.
+        Even if pushes of it wait or are being sent: they end among the dead letters as TenantUnknown.
     """
     done = administer(store, lambda administration: administration.tenants.delete(name, force=force))
     if show.json:

@@ -145,6 +145,7 @@ class _Worker:
         while True:
             self._pulse()
             try:
+                await self._tenants.warn_of_eviction()
                 return await self._tenants.shards()
             except StoreError as error:
                 LOG.warning("can't start yet: %s", error)

@@ -178,9 +178,9 @@ def test_a_master_key_of_the_wrong_form_is_named(key_file: Path, tmp_path: Path)
         (("run", "--redis-url", "redis://localhost/main"), "--redis-url can't be read"),
         (
             ("run", "--apns-ca-file", "/no/such/file"),
-            "No such file or directory; write a file of certificates",
+            "and there is no such file; write a PEM file",
         ),
-        (("run", "--apns-ca-file", __file__), "no certificate is in it; write a file of certificates"),
+        (("run", "--apns-ca-file", __file__), "no certificate is in it; write a PEM file of certificates"),
         (("tune", "size", "--rate", "inf"), "--rate is inf; write a number from"),
         (("admin",), "--redis-url 'clarion admin' needs one"),
         (

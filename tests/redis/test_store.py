@@ -35,8 +35,7 @@ async def test_it_closes_though_a_cancellation_is_lost(redis_url: str) -> None:
 
     store.directory.follow = follow  # type: ignore[method-assign]
     store.open()
-    while store.shards is None:
-        await asyncio.sleep(0.01)
     async with asyncio.timeout(WAIT_S):
+        await store.learned.wait()
         await store.close()
     assert lost == [True]

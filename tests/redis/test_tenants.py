@@ -142,3 +142,20 @@ async def test_a_redis_that_is_down_is_reported_as_unavailable(own_server: Redis
                 await call
         own_server.start()
         await tenants.ping()
+
+
+async def test_a_redis_that_may_evict_is_warned_of(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Tenants(own_server.url)
+    await store.warn_of_eviction()
+    assert caplog.messages == []
+    with redis_py.Redis.from_url(own_server.url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        await store.warn_of_eviction()
+        assert "its maxmemory-policy is allkeys-lru, and must be noeviction" in caplog.text
+        # hosted ones refuse CONFIG
+        client.execute_command("ACL", "SETUSER", "default", "-config")
+    await store.warn_of_eviction()
+    assert len(caplog.messages) == 1
+    await store.close()
