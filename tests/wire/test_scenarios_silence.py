@@ -73,7 +73,7 @@ def test_s22_a_push_never_answered_gives_its_stream_back_and_the_others_go_on(
 ) -> None:
     async def scenario() -> None:
         async with Rig(streams_max=streams, excess_streams="goaway") as rig:
-            rig.answer_deadline_s = 0.2
+            rig.answer_deadline_s = 1.0
             pool = rig.pool(most=1, steady_s=0.0)
             warm, _ = rig.push(pool, 1)
             await until(lambda: warm.left == 0)

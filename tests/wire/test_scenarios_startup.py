@@ -91,7 +91,8 @@ def test_s6_as_many_pushes_are_under_way_as_apns_allows_and_no_fewer() -> None:
     async def scenario() -> None:
         async with Rig() as rig:
             pool = await rig.warm_pool()
-            await rig.simulator.play("S6")
+            # so slowly that a busy machine sees them all under way
+            await rig.simulator.play("S6", slowness=3.0)
             claim, pushed = rig.push(pool, 1200)
             await until(lambda: len(rig.simulator.ledger) >= 1001, lambda: pool)
             assert (pool.in_flight(), len(pool.backlog)) == (1000, 200)
