@@ -7,7 +7,7 @@ written is written with the next: a condition is for people to see, and nothing 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from engine.apns.headers import Held
@@ -44,6 +44,8 @@ class ConditionLog:
         self._noted: dict[tuple[str, str, str], set[ConditionName]] = {}
         self._looks_after_s = float("-inf")
         self._looking: asyncio.Task[None] | None = None
+        # while it is looked at: credentials that work, and their topics
+        self._meanwhile: dict[PoolKey, set[str]] | None = None
         self._met: dict[ConditionName, tuple[str, int]] = {}
         self._over: set[ConditionName] = set()
         self._writing: asyncio.Task[None] | None = None
@@ -71,24 +73,33 @@ class ConditionLog:
         """These pushes were accepted. Called for every batch: it costs next to nothing while nothing is noted."""
         if self._clock() >= self._looks_after_s and self._store is not None:
             self._looks_after_s = self._clock() + LOOK_S
+            self._meanwhile = {}
             self._looking = asyncio.get_running_loop().create_task(self._look(self._store))
-        noted = self._noted.get((key.environment, key.team_id, key.key_id))
-        if noted:
-            topics = {"", *(job.topic for job, _ in accepted)}
-            for name in [each for each in noted if each.topic in topics]:
-                noted.discard(name)
-                if name.fingerprint in ("", key.fingerprint):
-                    self._end(name)
+        if self._meanwhile is not None:
+            self._meanwhile.setdefault(key, {""}).update(job.topic for job, _ in accepted)
+        elif (key.environment, key.team_id, key.key_id) in self._noted:
+            self._end_noted(key, {"", *(job.topic for job, _ in accepted)})
 
     async def _look(self, store: Conditions) -> None:
+        names: list[ConditionName] = []
         try:
             names = [each.name for each in await store.all() if not each.name.tenant]
         except StoreError as error:
             LOG.warning("conditions can't be read now: %s", error)
-            return
         self._noted.clear()
         for name in names:
             self._noted.setdefault((name.environment, name.team_id, name.key_id), set()).add(name)
+        meanwhile, self._meanwhile = self._meanwhile, None
+        for key, topics in (meanwhile or {}).items():
+            self._end_noted(key, topics)
+
+    def _end_noted(self, key: PoolKey, topics: Collection[str]) -> None:
+        """What is noted of these topics of the credential, or of all of it, is over."""
+        noted = self._noted.get((key.environment, key.team_id, key.key_id), set())
+        for name in [each for each in noted if each.topic in topics]:
+            noted.discard(name)
+            if name.fingerprint in ("", key.fingerprint):
+                self._end(name)
 
     def _meet(self, name: ConditionName, reason: str, times: int) -> None:
         # what is over and met again at once is still written as both: it is another condition, with a time of its own
