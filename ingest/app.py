@@ -1,7 +1,6 @@
 """The routes of ingest, and the small resources: is it alive, is it ready, which version, what does it take."""
 
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import msgspec
@@ -17,6 +16,7 @@ from ingest.options import IngestOptions
 from ingest.standing import Standings
 from ingest.store import Store
 from shards.problem import Refusal
+from shards.version import installed_version
 
 NOT_READY: Final = Refusal(
     NOT_REACHED.code, "Redis does not answer within a second; pushes are refused until it does"
@@ -48,15 +48,6 @@ def routes(store: Store, options: IngestOptions) -> Routes:
             },
         }
     )
-
-
-def installed_version() -> str:
-    """The version of the installed package."""
-    try:
-        return version("clarion")
-    except PackageNotFoundError:
-        # run from a checkout that was never installed
-        return "0+unknown"
 
 
 async def _fixed(body: bytes, content_type: str, request: web.BaseRequest, request_id: str) -> Answer:

@@ -135,8 +135,7 @@ class Allowance:
 
     def return_spare(self) -> Ask:
         """Returns to the bucket what is more than a chunk."""
-        back, self.left = self.left - self._chunk, self._chunk
-        return Ask(self.tenant, self.per_s, self.burst, back=back)
+        return self._return_all_but(self._chunk)
 
     def idle_s(self, now_s: float) -> float:
         """How long nobody has asked for anything."""
@@ -144,7 +143,10 @@ class Allowance:
 
     def give_back(self) -> Ask:
         """Returns what is left to the bucket."""
-        back, self.left = self.left, 0
+        return self._return_all_but(0)
+
+    def _return_all_but(self, kept: int) -> Ask:
+        back, self.left = self.left - kept, kept
         return Ask(self.tenant, self.per_s, self.burst, back=back)
 
     def full_in_s(self, now_s: float) -> int:

@@ -134,10 +134,10 @@ class Conditions:
             )
         return int(answer) == 1
 
-    async def clear(self, name: ConditionName) -> bool:
-        """It is over; returns whether it had been noted."""
+    async def clear(self, *names: ConditionName) -> bool:
+        """They are over; returns whether one of them had been noted."""
         with store_errors():
-            return bool(await self._redis.hdel(keys.CONDITIONS, name.text()))
+            return bool(await self._redis.hdel(keys.CONDITIONS, *(name.text() for name in names)))
 
     async def all(self) -> list[Condition]:
         """Every condition, by name."""

@@ -79,12 +79,10 @@ def check_url(url: str) -> None:
         )
     try:
         ScriptConnection(url)
-        if (
-            not url.startswith("unix")
-            and not (number := urlsplit(url).path.strip("/")).isdecimal()
-            and number
-        ):
-            # redis-py takes anything else for database 0, which may be another's
+        parts = urlsplit(url)
+        database = "" if parts.scheme == "unix" else parts.path.strip("/")
+        if database and not database.isdecimal():
+            # redis-py takes it for database 0, which may be another's
             raise ValueError("no number of a database")
     except (TypeError, ValueError):
         raise OptionError(

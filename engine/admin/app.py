@@ -8,7 +8,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +28,7 @@ from shards.administration.actions import Administration, wall_ms
 from shards.administration.checks import ActionRefused
 from shards.errors import NotFound, StoreError
 from shards.problem import Refusal
+from shards.version import installed_version
 
 LOG: Final = logging.getLogger("clarion.admin")
 AUDIT: Final = logging.getLogger("clarion.audit")
@@ -132,15 +132,6 @@ class Desk:
         except (TimeoutError, StoreError):
             return _refused(Refusal(Code.STORE_UNAVAILABLE, "Redis does not answer within a second"), request)
         return web.Response(body=b'{"status":"ready"}', content_type=JSON)
-
-
-def installed_version() -> str:
-    """The version of the installed package."""
-    try:
-        return version("clarion")
-    except PackageNotFoundError:
-        # run from a checkout that was never installed
-        return "0+unknown"
 
 
 def _query(request: web.Request, route: Route) -> Any:

@@ -130,7 +130,7 @@ class ConditionLog:
         now_ms = int(self._wall() * 1000)
         for name in tuple(self._over):
             # a worker of an earlier version may have noted it, and may be gone
-            if await store.clear(name) | await store.clear(name.without_fingerprint()):
+            if await store.clear(name, name.without_fingerprint()):
                 LOG.warning(_FLOW_OVER if name.tenant else _OVER, _named(name))
             self._over.discard(name)
         for name, (reason, count) in tuple(self._met.items()):
