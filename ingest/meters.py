@@ -170,7 +170,7 @@ def _served(pushes: int, fate: "asyncio.Future[Take | StoreError]", allowance: A
 
 def _keep(allowance: Allowance, ask: Ask, error: StoreError) -> None:
     """What was to go back stays here for another time if the bucket surely has it not."""
-    if isinstance(error, StoreRefused) or (isinstance(error, StoreUnavailable) and not error.in_doubt):
-        allowance.restore(ask.back)
-    elif ask.back:
+    kept = isinstance(error, StoreRefused) or (isinstance(error, StoreUnavailable) and not error.in_doubt)
+    allowance.unreturned(ask, kept=kept)
+    if ask.back and not kept:
         LOG.info("%d pushes that %s may have taken in are lost: %s", ask.back, ask.tenant, error)

@@ -126,8 +126,14 @@ class Allowance:
             self._ahead_after_s = now_s
 
     def restore(self, pushes: int) -> None:
-        """What was taken in is not stored, or what was to go back is not gone: it is here again."""
+        """What was taken in is not stored: it is here again."""
         self.left += pushes
+
+    def unreturned(self, ask: Ask, *, kept: bool) -> None:
+        """The bucket has not got what was to go back to it; ``kept``: it is here again, and not lost."""
+        self._level -= ask.back
+        if kept:
+            self.left += ask.back
 
     def has_spare(self) -> bool:
         """Whether there is more here than a process should keep from the others."""
@@ -147,6 +153,10 @@ class Allowance:
 
     def _return_all_but(self, kept: int) -> Ask:
         back, self.left = self.left - kept, kept
+        self._level += back
+        if back > 0:
+            # whoever comes before the bucket has answered is not over the rate, since it gets this first
+            self._empty_until_s = self._paused_until_s = -math.inf
         return Ask(self.tenant, self.per_s, self.burst, back=back)
 
     def full_in_s(self, now_s: float) -> int:

@@ -213,6 +213,23 @@ def test_what_was_taken_in_and_not_stored_is_here_again_and_no_more_of_it_than_a
     asyncio.run(scenario())
 
 
+def test_who_comes_while_something_goes_back_waits_for_it() -> None:
+    async def scenario() -> None:
+        bucket, meters = opened()
+        zeta = of(meters, ZETA)
+        assert await meters.take(zeta, 100) is Take.TAKEN
+        bucket.gate.clear()
+        meters.give_back(zeta, 100)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        later = asyncio.create_task(meters.take(zeta, 5))
+        await asyncio.sleep(0)
+        bucket.gate.set()
+        assert await later is Take.TAKEN
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(("in_doubt", "left"), [(False, 104), (True, 3)])
 def test_what_goes_back_stays_here_if_redis_surely_has_it_not(in_doubt: bool, left: int) -> None:
     async def scenario() -> None:

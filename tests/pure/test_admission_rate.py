@@ -130,6 +130,22 @@ def test_what_is_not_used_is_given_back_and_what_was_overdrawn_is_paid() -> None
     assert ours.give_back().back == -4
 
 
+def test_while_something_goes_back_nobody_is_over_the_rate_and_the_header_counts_it() -> None:
+    ours = allowance(Limits(admit_per_s=0.001, admit_burst=10))
+    ours.credit(ours.ask(300), Grant(300, -290, 291_000_000), NOW_S)
+    ours.take(300, NOW_S)
+    assert (ours.take(6, NOW_S), "r=0;" in ours.headers(NOW_S)) == (Take.OVER, True)
+    # there was no room for the 300
+    ours.restore(300)
+    assert ours.has_spare() and "r=10;" in ours.headers(NOW_S)
+    ask = ours.return_spare()
+    assert (ask.back, ours.take(6, NOW_S), "r=10;" in ours.headers(NOW_S)) == (299, Take.ASK, True)
+    ours.unreturned(ask, kept=True)
+    assert (ours.left, "r=10;" in ours.headers(NOW_S)) == (300, True)
+    ours.unreturned(ours.return_spare(), kept=False)
+    assert (ours.left, "r=0;" in ours.headers(NOW_S)) == (1, True)
+
+
 def test_without_an_answer_nobody_is_over_the_rate() -> None:
     ours = allowance()
     ours.credit(ours.ask(1), None, NOW_S)
