@@ -6,19 +6,12 @@ and writes what ``take_output`` returns after either. Nothing here knows a socke
 Streams are the client's alone (the peer may not push), open in the order of their ids, and nearly all live the
 same short life: HEADERS and DATA out in one go, one HEADERS frame back that ends the stream and begins with
 ``:status 200``. That life costs one dict entry. Only a stream that leaves it gets a record of its own: an unsent
-body in the writer, or an answer of several frames in the reader.
+body in the writer, or an answer of several frames in the reader. How streams end is for ``streams``.
 
 What is held is bounded whatever the peer sends: one frame of 16 KiB, one header block of 16 KiB, and for each stream
 that the client itself opened 16 KiB of header fields and 8 KiB of body.
 
-Frames for a stream that is over are dropped, whoever ended it and how. RFC 9113 (5.1) makes some of them an error
-of the connection, STREAM_CLOSED, but to tell them apart every stream would have to be remembered.
-
 A fault of the peer is an event, not an exception, so that what came before it in the same bytes is not lost.
-
-Once its final status has come a request is answered, though the stream has not ended: whatever ends it then (either
-side's RST_STREAM, a GOAWAY, the end of the connection) takes no more from it than the rest of its body. RFC 9113
-(8.1.1) would not have a malformed answer accepted, but here that means to send again what the peer has dealt with.
 """
 
 from collections.abc import Iterable
@@ -28,23 +21,20 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
 from engine.http2 import frame_shapes, frames
-from engine.http2.answer_reader import AnswerReader, Whole
+from engine.http2.answer_reader import AnswerReader
 from engine.http2.events import (
     Abandoned,
-    Answered,
     ConnectionFault,
-    Event,
     GoingAway,
     Ponged,
     Received,
     SettingsReceived,
-    StreamFault,
-    StreamReset,
 )
 from engine.http2.faults import StreamViolation, Violation
 from engine.http2.header_decoder import HEADER_LIST_MOST, STATUS_200
 from engine.http2.peer_settings import PeerSettings
 from engine.http2.request_writer import Request, RequestWriter
+from engine.http2.streams import Streams
 from engine.http2.windows import INITIAL_WINDOW
 
 DEBUG_DATA_MOST: Final = 1_024
@@ -79,6 +69,7 @@ class Connection:
         self._out: list[bytes] = [frames.PREFACE, frames.settings(_LOCAL_SETTINGS)]
         self._writer = RequestWriter(self.open, self.peer, self._out)
         self._answers = AnswerReader()
+        self._streams = Streams(self.open, self._writer, self._answers, self._out)
         self._buffer = bytearray()
         self._needed = frames.HEADER_BYTES
         self._last_processed = frames.STREAM_ID_MOST
@@ -114,10 +105,6 @@ class Connection:
         ids_left = (frames.STREAM_ID_MOST - self._writer.next_id) // 2 + 1
         return max(0, min(self.peer.max_concurrent_streams - len(self.open), ids_left))
 
-    def oldest(self) -> int | None:
-        """The id of the stream that has been open longest."""
-        return next(iter(self.open), None)
-
     def take_output(self) -> bytes:
         """The bytes to write now, in order; empty when there are none."""
         if not self._out:
@@ -139,11 +126,11 @@ class Connection:
 
     def cancel(self, stream_ids: Iterable[int]) -> Abandoned:
         """End streams with RST_STREAM(CANCEL), so that their places are free."""
-        return self._abandon((each for each in stream_ids if each in self.open), ErrorCodes.CANCEL)
+        return self._streams.abandon((each for each in stream_ids if each in self.open), ErrorCodes.CANCEL)
 
     def abandon(self) -> Abandoned:
         """Forget all streams: no more bytes will come, and none can be sent."""
-        return self._abandon(tuple(self.open))
+        return self._streams.abandon(tuple(self.open))
 
     def ping(self, payload: bytes) -> None:
         """Ask the peer to answer; ``payload`` is 8 bytes and comes back in ``Ponged``."""
@@ -157,34 +144,34 @@ class Connection:
 
     def receive(self, data: bytes) -> Received:
         """The meaning of the peer's next bytes. After a fault there is none."""
-        accepted: list[Any] = []
-        events: list[Event] = []
+        received = Received([], [])
         if self.fault is not None:
-            return Received(accepted, events)
+            return received
         if self._buffer:
             self._buffer += data
             if len(self._buffer) < self._needed:
-                return Received(accepted, events)
+                return received
             data = bytes(self._buffer)
             self._buffer.clear()
         try:
-            at = self._read_frames(data, accepted, events)
+            at = self._read_frames(data, received)
         except Violation as violation:
             self.fault = ConnectionFault(violation.code, violation.reason)
             self._out.append(frames.goaway(0, violation.code, violation.reason.encode()))
-            events.append(self.fault)
-            return Received(accepted, events)
+            received.events.append(self.fault)
+            return received
         rest = len(data) - at
         if rest:
             self._buffer += memoryview(data)[at:]
             self._needed = frames.HEADER_BYTES
             if rest >= frames.HEADER_BYTES:
                 self._needed += frames.unpack_header(data, at)[0] >> 8
-        return Received(accepted, events)
+        return received
 
-    def _read_frames(self, data: bytes, accepted: list[Any], events: list[Event]) -> int:
+    def _read_frames(self, data: bytes, received: Received) -> int:
         """Read the whole frames in ``data``; returns where the first incomplete one begins."""
         at, end = 0, len(data)
+        accepted = received.accepted
         opened, answers, unsent = self.open, self._answers, self._writer.unsent
         partial, decoder, next_id = answers.partial, answers.decoder, self._writer.next_id
         unpack = frames.unpack_header
@@ -219,24 +206,15 @@ class Connection:
             else:
                 try:
                     self._read_frame(
-                        word & 0xFF,
-                        flags,
-                        stream_id & frames.STREAM_ID_MOST,
-                        data[start:at_next],
-                        accepted,
-                        events,
+                        word & 0xFF, flags, stream_id & frames.STREAM_ID_MOST, data[start:at_next], received
                     )
                 except StreamViolation as violation:
-                    if not self._cut(violation.stream_id, violation.code, accepted, events):
-                        tag = self._end(violation.stream_id, violation.code)
-                        events.append(StreamFault(tag, violation.code, violation.reason))
+                    self._streams.fault(violation, received)
                 plain = decoder.self_contained and answers.block is None
             at = at_next
         return at
 
-    def _read_frame(
-        self, kind: int, flags: int, stream_id: int, payload: bytes, accepted: list[Any], events: list[Event]
-    ) -> None:
+    def _read_frame(self, kind: int, flags: int, stream_id: int, payload: bytes, received: Received) -> None:
         self._require_preface(kind, flags)
         block = self._answers.block
         if block is not None and (kind != frames.CONTINUATION or stream_id != block.stream_id):
@@ -244,23 +222,25 @@ class Connection:
         frame_shapes.check(kind, flags, stream_id, len(payload))
         match kind:
             case frames.HEADERS:
-                known = self._known(stream_id, "HEADERS")
-                self._finish(self._answers.headers(flags, stream_id, payload, known), accepted, events)
+                known = self._streams.known(stream_id, "HEADERS")
+                self._streams.finish(self._answers.headers(flags, stream_id, payload, known), received)
             case frames.CONTINUATION:
                 known = stream_id in self.open
-                self._finish(self._answers.continuation(flags, payload, known), accepted, events)
+                self._streams.finish(self._answers.continuation(flags, payload, known), received)
             case frames.DATA:
-                self._read_data(flags, stream_id, payload, accepted, events)
+                self._read_data(flags, stream_id, payload, received)
             case frames.RST_STREAM:
-                self._read_reset(stream_id, payload, accepted, events)
+                # a reset of a stream that is over says nothing
+                if self._streams.known(stream_id, "RST_STREAM"):
+                    self._streams.reset(stream_id, frames.read_u32(payload), received)
             case frames.WINDOW_UPDATE:
                 self._read_window_update(stream_id, payload)
             case frames.SETTINGS:
-                self._read_settings(flags, payload, events)
+                self._read_settings(flags, payload, received)
             case frames.PING:
-                self._read_ping(flags, payload, events)
+                self._read_ping(flags, payload, received)
             case frames.GOAWAY:
-                self._read_goaway(payload, accepted, events)
+                self._read_goaway(payload, received)
             case frames.PUSH_PROMISE:
                 raise Violation(ErrorCodes.PROTOCOL_ERROR, "PUSH_PROMISE, though push is off")
             case _:
@@ -271,83 +251,26 @@ class Connection:
         if not self.peer.received and (kind != frames.SETTINGS or flags & frames.ACK):
             raise Violation(ErrorCodes.PROTOCOL_ERROR, "the first frame is not SETTINGS")
 
-    def _known(self, stream_id: int, kind: str) -> bool:
-        """Whether a frame's stream is open. False for one that is over; a stream never opened is a violation."""
-        if stream_id % 2 == 0 or stream_id >= self._writer.next_id:
-            text = f"{kind} on stream {stream_id}, which was never opened"
-            raise Violation(ErrorCodes.PROTOCOL_ERROR, text)
-        return stream_id in self.open
-
-    def _end(self, stream_id: int, code: ErrorCodes | None = None) -> Any:
-        """Forget a stream, and reset it when a code is given; returns its tag."""
-        if code is not None:
-            self._out.append(frames.reset(stream_id, code))
-        self._answers.partial.pop(stream_id, None)
-        self._writer.forget(stream_id)
-        return self.open.pop(stream_id)
-
-    def _finish(self, whole: Whole | None, accepted: list[Any], events: list[Event]) -> None:
-        if whole is None:
-            return
-        stream_id, status, headers, body, cut = whole
-        # an answer before the whole request was sent makes the rest of it pointless (RFC 9113, 8.1)
-        early = cut or stream_id in self._writer.unsent
-        tag = self._end(stream_id, ErrorCodes.CANCEL if early else None)
-        if status == 200 and not body:
-            accepted.append(tag)
-        else:
-            events.append(Answered(tag, status, headers, body))
-
-    def _cut(self, stream_id: int, code: ErrorCodes | None, accepted: list[Any], events: list[Event]) -> bool:
-        """End a stream whose status has come, with that as its answer; False, and nothing done, if none has.
-
-        It is reset when a code is given, and not because its body is unsent: whoever calls this knows the peer's mind.
-        """
-        whole = self._answers.cut_short(stream_id)
-        if whole is None:
-            return False
-        if code is not None:
-            self._out.append(frames.reset(stream_id, code))
-        self._writer.forget(stream_id)
-        self._finish(whole, accepted, events)
-        return True
-
-    def _abandon(self, stream_ids: Iterable[int], code: ErrorCodes | None = None) -> Abandoned:
-        gone = Abandoned([], [], [])
-        for stream_id in stream_ids:
-            if not self._cut(stream_id, code, gone.accepted, gone.events):
-                gone.unanswered.append(self._end(stream_id, code))
-        return gone
-
-    def _read_data(
-        self, flags: int, stream_id: int, payload: bytes, accepted: list[Any], events: list[Event]
-    ) -> None:
-        known = self._known(stream_id, "DATA")
+    def _read_data(self, flags: int, stream_id: int, payload: bytes, received: Received) -> None:
+        known = self._streams.known(stream_id, "DATA")
         # also DATA of a stream that is over uses the connection's window
         increment = self._answers.window.take(len(payload))
         if increment:
             self._reply(frames.window_update(0, increment))
         if known:
-            self._finish(self._answers.data(flags, stream_id, payload), accepted, events)
-
-    def _read_reset(self, stream_id: int, payload: bytes, accepted: list[Any], events: list[Event]) -> None:
-        if not self._known(stream_id, "RST_STREAM"):
-            return
-        # a reset stream is not reset back (RFC 9113, 5.4.2)
-        if not self._cut(stream_id, None, accepted, events):
-            events.append(StreamReset(self._end(stream_id), frames.read_u32(payload)))
+            self._streams.finish(self._answers.data(flags, stream_id, payload), received)
 
     def _read_window_update(self, stream_id: int, payload: bytes) -> None:
         increment = frames.read_u32(payload) & frames.WINDOW_MOST
         if stream_id == 0:
             _require(increment > 0, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
-        elif not self._known(stream_id, "WINDOW_UPDATE"):
+        elif not self._streams.known(stream_id, "WINDOW_UPDATE"):
             return
         elif increment == 0:
             raise StreamViolation(stream_id, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
         self._writer.grow(stream_id, increment)
 
-    def _read_settings(self, flags: int, payload: bytes, events: list[Event]) -> None:
+    def _read_settings(self, flags: int, payload: bytes, received: Received) -> None:
         if flags & frames.ACK:
             if not self._answers.decoder.self_contained:
                 self._answers.decoder.table_size_acknowledged()
@@ -361,11 +284,11 @@ class Connection:
         # the peer holds us to its new limits from the acknowledgement on, so it goes before what they allow
         self._reply(frames.frame(frames.SETTINGS, frames.ACK, 0))
         self._writer.resize(self.peer.initial_window_size)
-        events.append(SettingsReceived(tuple(values)))
+        received.events.append(SettingsReceived(tuple(values)))
 
-    def _read_ping(self, flags: int, payload: bytes, events: list[Event]) -> None:
+    def _read_ping(self, flags: int, payload: bytes, received: Received) -> None:
         if flags & frames.ACK:
-            events.append(Ponged(payload))
+            received.events.append(Ponged(payload))
         else:
             self._reply(frames.frame(frames.PING, frames.ACK, 0, payload))
 
@@ -373,17 +296,17 @@ class Connection:
         self.replies += 1
         self._out.append(frame)
 
-    def _read_goaway(self, payload: bytes, accepted: list[Any], events: list[Event]) -> None:
+    def _read_goaway(self, payload: bytes, received: Received) -> None:
         self.going_away = True
         # a later GOAWAY may only lower the id (RFC 9113, 6.8); one that raises it takes nothing back
         last = min(frames.read_u32(payload) & frames.STREAM_ID_MOST, self._last_processed)
         self._last_processed = last
         # a stream whose status has come was processed, whatever is said of it now
-        gone = self._abandon(tuple(above for above in self.open if above > last))
-        accepted += gone.accepted
-        events += gone.events
-        code = frames.read_u32(payload, 4)
-        events.append(GoingAway(last, code, payload[8 : 8 + DEBUG_DATA_MOST], tuple(gone.unanswered)))
+        gone = self._streams.abandon(tuple(above for above in self.open if above > last))
+        received.accepted.extend(gone.accepted)
+        received.events.extend(gone.events)
+        code, debug = frames.read_u32(payload, 4), payload[8 : 8 + DEBUG_DATA_MOST]
+        received.events.append(GoingAway(last, code, debug, tuple(gone.unanswered)))
 
 
 def _require(condition: bool, code: ErrorCodes, reason: str) -> None:

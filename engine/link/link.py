@@ -18,10 +18,8 @@ import asyncio
 import logging
 import socket
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
-from itertools import takewhile
 from typing import Final, Protocol, cast
 
 from h2.errors import ErrorCodes
@@ -48,8 +46,7 @@ from engine.http2.events import (
     StreamReset,
 )
 from engine.http2.request_writer import WAITING_BODY_MOST, Request
-from engine.policy.links import LinkFacts
-from engine.policy.trip import Trip
+from engine.policy.health import Health, LinkFacts
 
 LOG: Final = logging.getLogger("clarion.link")
 
@@ -108,26 +105,17 @@ class Link(asyncio.Protocol):
         self.farewell = ""
         self.reason = ""
         self.address = ""
-        self.opened_s = self._heard_s = self._answered_s = clock()
+        self.opened_s = clock()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.connection = Connection()
-        self.trip = Trip()
+        self._health = Health(self.opened_s)
+        self.trip = self._health.trip
         self._owner = owner
         self._clock = clock
         self._transport: asyncio.Transport | None = None
         self._paused = False
         # how many there had been when writing was paused
         self._replies = 0
-        # (last stream of a batch, when it was written): streams open in order, so a deadline needs no more
-        self._written: deque[tuple[int, float]] = deque()
-        # the stream that is timed: the last of a batch, since it is answered last
-        self._timed_id = 0
-        self._timed_s = 0.0
-        self._pinged_s = self._sent_s = self.opened_s
-        self._stuck_since_s: float | None = None
-        self._unanswered = False
-        self._faults = 0
-        self._refused_s = 0.0
 
     def __repr__(self) -> str:
         return f"<Link {self.phase.name.lower()} {self.connection!r}{' paused' if self._paused else ''}>"
@@ -156,21 +144,18 @@ class Link(asyncio.Protocol):
 
     def idle_s(self) -> float:
         """How long it has taken nothing, and has nothing under way; seconds."""
-        return 0.0 if self.connection.open else self._clock() - self._sent_s
+        return 0.0 if self.connection.open else self._health.idle_s(self._clock())
 
     def lately_s(self) -> float:
         """The usual round trip now; longer if the push that is timed has been under way for longer."""
-        return max(self.trip.lately_s, self._clock() - self._timed_s if self._timed_id else 0.0)
+        return self._health.lately_s(self._clock())
 
     def send(self, held: Iterable[Held], most: int) -> int:
         """Write up to ``most`` jobs in one go, never more than ``room()``; returns how many were taken."""
         batch = cast(Iterable[Request], requests(held, self.book))
         taken = self.connection.send(batch, most)
         if taken:
-            self._sent_s = self._clock()
-            self._written.append((self.connection.last_id, self._sent_s))
-            if not self._timed_id:
-                self._timed_id, self._timed_s = self.connection.last_id, self._sent_s
+            self._health.wrote(self.connection.last_id, self._clock())
             self._write()
         return taken
 
@@ -181,17 +166,10 @@ class Link(asyncio.Protocol):
 
     def overdue(self, deadline_s: float) -> None:
         """Cancel the streams that were written more than ``deadline_s`` ago; jobs without a status are in doubt."""
-        written, latest_s = self._written, self._clock() - deadline_s
-        oldest = self.connection.oldest()
-        while written and (oldest is None or written[0][0] < oldest):
-            written.popleft()
-        last_late, since_s = -1, written[0][1] if written else 0.0
-        while written and written[0][1] <= latest_s:
-            last_late = written.popleft()[0]
-        late = list(takewhile(lambda stream_id: stream_id <= last_late, self.connection.open))
+        late, since_s = self._health.late(self.connection.open, self._clock() - deadline_s)
         if late:
             unanswered, accepted, events = self.connection.cancel(late)
-            self._unanswered = len(unanswered) == len(late) and self._answered_s < since_s
+            self._health.cancelled(since_s, any_answered=len(unanswered) < len(late))
             LOG.warning(
                 "%d pushes had no answer within %.0f s and were cancelled, %d more had a status without an end",
                 len(unanswered),
@@ -205,24 +183,12 @@ class Link(asyncio.Protocol):
 
     def facts(self, waiting: bool) -> LinkFacts:
         """How it gets on, just after ``overdue``; ``waiting``: there are jobs that no link has taken."""
-        now_s, silent_s, stuck_s, rested_s = self._clock(), 0.0, 0.0, 0.0
-        if self.connection.open:
-            since_s = self._written[0][1]
-            silent_s = now_s - max(self._heard_s, since_s)
-            rested_s = max(0.0, since_s - self._heard_s)
-        if waiting and self._takes_none():
-            # what the peer says meanwhile doesn't count: it may say PING for ever
-            self._stuck_since_s = (
-                now_s if self._stuck_since_s is None else max(self._stuck_since_s, self._sent_s)
-            )
-            stuck_s = now_s - self._stuck_since_s
-        else:
-            self._stuck_since_s = None
-        pinged_s = max(0.0, now_s - self._pinged_s) if self._pinged_s > self._heard_s else 0.0
-        if not self.usable:
-            # one that drains has only its silence against it
-            return LinkFacts(silent_s, pinged_s, False, 0.0, 0, rested_s)
-        return LinkFacts(silent_s, pinged_s, self._unanswered, stuck_s, self._faults, rested_s)
+        return self._health.facts(
+            self._clock(),
+            busy=bool(self.connection.open),
+            starved=waiting and self._takes_none(),
+            usable=self.usable,
+        )
 
     def _takes_none(self) -> bool:
         """Whether the peer has to move before a job can be taken; with a smaller window one may have to wait."""
@@ -241,7 +207,7 @@ class Link(asyncio.Protocol):
 
     def ping(self) -> None:
         """Make APNs say something. What counts is that bytes come, whichever they are."""
-        self._pinged_s = self._clock()
+        self._health.pinged(self._clock())
         self.connection.ping(_PING)
         self._write()
 
@@ -269,15 +235,13 @@ class Link(asyncio.Protocol):
         self._write()
 
     def data_received(self, data: bytes) -> None:
-        self._heard_s = self._clock()
+        heard_s = self._clock()
         accepted, events = self.connection.receive(data)
         self._write()
-        if self._timed_id and self._timed_id not in self.connection.open:
-            self.trip.took(self._heard_s - self._timed_s, self._heard_s)
-            self._timed_id = 0
+        self._health.heard(self.connection.open, heard_s)
         others = self._take_in(accepted, events)
         if accepted or others:
-            self._answered_s, self._unanswered = self._heard_s, False
+            self._health.answered()
             self._owner.outcomes(self, accepted, others)
         else:
             # not only after events: a window that opens again is none
@@ -335,7 +299,7 @@ class Link(asyncio.Protocol):
         for event in events:
             self._on_event(event, accepted, others)
         if accepted:
-            self._faults = 0
+            self._health.accepted()
             if not self.proved:
                 self.proved = True
                 if self.phase is Phase.PROBING:
@@ -347,13 +311,12 @@ class Link(asyncio.Protocol):
             case Answered(tag, 200, _, _):
                 accepted.append(tag)
             case Answered(tag, status, _, body):
-                self._faults += status >= 500
+                if status >= 500:
+                    self._health.failed()
                 others.append((tag, answered(status, body)))
             case StreamReset(tag, code):
-                if code == ErrorCodes.REFUSED_STREAM and self._refused_s != self._heard_s:
-                    # once a batch: a limit that falls refuses hundreds at once, and the link is well
-                    self._refused_s = self._heard_s
-                    self._faults += 1
+                if code == ErrorCodes.REFUSED_STREAM:
+                    self._health.refused()
                 others.append((tag, stream_reset(code)))
             case StreamFault(tag, _, reason):
                 LOG.warning("APNs broke the protocol on a stream: %s", reason)

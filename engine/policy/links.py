@@ -1,13 +1,8 @@
-"""How fast links are opened, and what is done about one that does not get on. Pure.
+"""How fast links are opened. Pure.
 
 Apple asks for few connections, kept open, and treats rapid opening as an attack; so a pool opens one, waits until
 APNs has proved it (a fresh link takes one stream until its first push is accepted), and only then another, if it needs
 one (``growth``).
-
-A link can fail without ending. Its TCP connection may stay up though nothing comes back (a NAT that forgot it, a
-server that hangs), APNs may go on answering PINGs but no pushes, it may answer every push of one connection with
-500, or never again allow a stream or return a window. Each leads to another link; only a wire that carries nothing
-at all, in the one direction or the other, is given up together with what is under way.
 
 Until its first push nothing on a connection says whose it is. So a dial that fails is the host's fault: all pools of
 the host leave it alone for a while, and one of them tries again for all. A link that ends before it was of use may be
@@ -107,44 +102,3 @@ def pick_address(
     ranks = [(address in shunned, links.get(address, 0)) for address in addresses]
     best = [place for place, rank in enumerate(ranks) if rank == min(ranks)]
     return best[draw(len(best))]
-
-
-class LinkFacts(NamedTuple):
-    """``silent_s`` and ``stuck_s`` as in the options, 0 while they don't apply.
-
-    ``pinged_s``: how long ago it was pinged, 0 if not since it became silent. ``rested_s``: how long it
-    had carried nothing before what is under way.
-    ``unanswered``: pushes passed their deadline, and no answer at all has come since they were written.
-    """
-
-    silent_s: float
-    pinged_s: float
-    unanswered: bool
-    stuck_s: float
-    faults: int
-    rested_s: float = 0.0
-
-
-class Care(StrEnum):
-    """What to do about a link."""
-
-    NOTHING = "nothing"
-    PING = "ping"
-    RETIRE = "retire"
-    ABORT = "abort"
-
-
-def care(link: LinkFacts, options: LinkOptions) -> Care:
-    """Looked at twice a second; the gravest first.
-
-    A link is given up for silence only when a PING was not answered either: after a worker has stood still itself,
-    all its links look silent, and their answers wait to be read.
-    """
-    patience_s = options.woken_s if link.rested_s >= options.rest_s else options.silent_s
-    if link.silent_s >= patience_s and link.pinged_s >= patience_s / 2:
-        return Care.ABORT
-    if link.unanswered or link.stuck_s >= options.stuck_s or link.faults >= options.faults_most:
-        return Care.RETIRE
-    if link.silent_s >= patience_s / 2 and not link.pinged_s:
-        return Care.PING
-    return Care.NOTHING

@@ -92,7 +92,7 @@ _REASONS: Final[dict[str, tuple[_Row, _Row]]] = {
     "toomanyrequests": (_DEVICE, _DEVICE),
     "internalservererror": (_APNS, _APNS),
     # one of them says nothing about its connection, and to dial anew for each would stop a gateway that gets a few;
-    # many in a row are what `policy.links` replaces a link for
+    # many in a row are what `policy.health` replaces a link for
     "serviceunavailable": (_APNS, _APNS),
     "shutdown": (_LINK, _LINK),
 }

@@ -202,7 +202,7 @@ def test_what_a_round_brings_for_one_pool_is_written_at_once() -> None:
             async with feeding(rig, store, 3, pool=pool):
                 await until(lambda: pool.in_flight() == 30, lambda: pool)
                 # the last streams of what was written, behind that of the push that warmed the pool
-                assert [last for last, _ in pool.links[0]._written if last > 1] == [61]
+                assert [last for last, _ in pool.links[0]._health._written if last > 1] == [61]
                 await until(lambda: not rig.hand.jobs, lambda: rig.hand)
 
     run(scenario)

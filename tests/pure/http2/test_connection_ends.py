@@ -109,12 +109,12 @@ def test_an_answer_before_the_request_is_sent_ends_the_request(status: int) -> N
 
 def test_a_cancelled_stream_is_reset_and_its_place_is_free() -> None:
     connection = busy(3, {MAX_CONCURRENT_STREAMS: 3})
-    assert (connection.oldest(), connection.room()) == (1, 0)
+    assert (list(connection.open), connection.room()) == ([1, 3, 5], 0)
     assert connection.cancel([1, 5, 1, 99]) == ([1, 5], [], [])
     assert connection.take_output() == reset(1, 8) + reset(5, 8)
-    assert (connection.oldest(), connection.room()) == (3, 2)
+    assert (list(connection.open), connection.room()) == ([3], 2)
     assert connection.receive(answer(1) + answer(3)).accepted == [3]
-    assert connection.oldest() is None
+    assert connection.open == {}
 
 
 def test_goaway_names_who_was_not_processed_and_the_others_are_still_answered() -> None:

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from engine.http2.answer_reader import BODY_MOST
 from engine.http2.connection import Connection
-from engine.http2.events import Answered, ConnectionFault, GoingAway, StreamFault, StreamReset
+from engine.http2.events import Answered, ConnectionFault, GoingAway, Received, StreamFault, StreamReset
 from engine.http2.header_encoder import Profile
 from engine.http2.request_writer import Request
 
@@ -141,9 +141,9 @@ class Counted(Connection):
 
         writer._send_body = counted
 
-    def _read_frames(self, data: bytes, accepted: list[Any], events: list[Any]) -> int:
+    def _read_frames(self, data: bytes, received: Received) -> int:
         self.seen += len(data)
-        return super()._read_frames(data, accepted, events)
+        return super()._read_frames(data, received)
 
 
 def hear(pieces: list[bytes], body: bytes, streams: int = 12) -> tuple[Any, ...]:
