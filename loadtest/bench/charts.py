@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from loadtest.bench.tables import Results
+from loadtest.bench.cells import Results
 
 SIZE_INCHES: Final = (7.0, 3.6)
 INK: Final = "#1f3b57"

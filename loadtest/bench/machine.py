@@ -2,6 +2,7 @@
 
 import os
 import platform
+import random
 import re
 import shlex
 import subprocess
@@ -26,6 +27,7 @@ def facts() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cpus": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "memory_look_ns": _memory_look_ns(),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
@@ -34,6 +36,21 @@ def facts() -> dict[str, Any]:
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
     }
+
+
+def _memory_look_ns() -> int:
+    """The time in which one of a million strings is found in a dict when they are asked for in no order.
+
+    Hardly one of them is in the CPU's own caches, so it says how fast what lies behind those is: the rest of the
+    machine shares it.
+    """
+    words = list(map(str, range(1_000_000)))
+    table = dict.fromkeys(words)
+    random.Random(1).shuffle(words)
+    started_s = time.perf_counter()
+    for _ in map(table.__getitem__, words):
+        pass
+    return round(1e9 * (time.perf_counter() - started_s) / len(words))
 
 
 def _cpu_model() -> str:

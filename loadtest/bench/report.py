@@ -7,7 +7,8 @@ from typing import Final
 
 import orjson
 
-from loadtest.bench.tables import Results, with_figures
+from loadtest.bench.cells import Results
+from loadtest.bench.tables import with_figures
 from loadtest.programs import TOP
 
 RESULTS: Final = TOP / "docs" / "results"
@@ -19,8 +20,11 @@ NO_CHARTS: Final = (
 
 
 def read_results(directory: Path = RESULTS) -> Results:
-    """By the names of their files."""
-    return {file.stem: orjson.loads(file.read_bytes()) for file in sorted(directory.glob("*.json"))}
+    """By the names of their files, such as ``drain`` and ``slow-memory/drain``."""
+    return {
+        file.relative_to(directory).with_suffix("").as_posix(): orjson.loads(file.read_bytes())
+        for file in sorted(directory.rglob("*.json"))
+    }
 
 
 def run() -> list[str]:

@@ -69,6 +69,21 @@ def test_a_setting_stands_with_both_of_its_values_or_with_why_it_was_not_measure
     ]
 
 
+def test_what_was_measured_on_a_slow_memory_stands_beside_the_rest() -> None:
+    def costs(engine_us: float) -> dict[str, dict[str, float]]:
+        drain = {"engine_us_per_push": engine_us, "redis_us_per_push": 1.5, "redis_us_per_push_enqueued": 1.3}
+        return {"drain": drain, "ingest": {"batch_us_per_push": 3.54, "single_us_per_push": 37.0}}
+
+    results = costs(4.96) | {f"slow-memory/{name}": result for name, result in costs(18.0).items()}
+    made = with_figures("<!-- figures: budgets -->\n<!-- end -->", results)
+    assert made.splitlines()[1:5] == [
+        "| part | budget | seen | where memory is slow |",
+        "| --- | ---: | ---: | ---: |",
+        "| engine, every feature on | 10 µs | 5.0 µs | 18.0 µs |",
+        "| Redis, enqueue included | 4 µs | 2.8 µs | 2.8 µs |",
+    ]
+
+
 def test_a_document_without_a_place_is_as_it_was() -> None:
     assert with_figures("no figures\n", {}) == "no figures\n"
 
