@@ -4,8 +4,8 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.apns.endpoint import endpoint
 from engine.link.contexts import tls_context
-from engine.link.dial import endpoint
 from engine.policy.links import LinkOptions
 from engine.policy.retry import RetryOptions
 from shards.options import OptionError

@@ -13,13 +13,14 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 
+from engine.apns.endpoint import Endpoint, endpoints
 from engine.apns.headers import Held, ProfileBook
 from engine.apns.identity import Identity
 from engine.apns.outcomes import Certainty, Lost, Outcome
 from engine.http2.events import Answered, Event
 from engine.link.contexts import Contexts
 from engine.link.credentials import Identities
-from engine.link.dial import Endpoint, dial, endpoints
+from engine.link.dial import dial
 from engine.link.errors import DialError
 from engine.link.link import Link, Outcomes
 from engine.policy.diagnosis import Finding, State, Trial, of_answer, of_failure, plan

@@ -8,52 +8,17 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from typing import Final, TypeVar
 
+from engine.apns.endpoint import Endpoint
 from engine.link.errors import DialError
 from engine.link.link import Link
-from shards.environment import Environment
 
 # a peer that does not answer the end of TLS is dropped after this, not after asyncio's 30 seconds
 TLS_CLOSE_S: Final = 1.0
 # alerts about the certificate that we show, as OpenSSL spells them (RFC 8446, 6.2), and Apple's word for what they mean
 _OF_CERTIFICATES: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 _BAD_CERTIFICATE: Final = "BadCertificate"
-
-
-class Endpoint(NamedTuple):
-    """Where APNs is. ``authority`` is what ``:authority`` says: the port is left out when it is 443."""
-
-    host: str
-    port: int
-    authority: bytes
-
-
-def endpoints(production_url: str, sandbox_url: str) -> dict[str, Endpoint]:
-    """Where APNs is, by environment. Raises ValueError for an URL that is none."""
-    urls = {Environment.PRODUCTION: production_url, Environment.SANDBOX: sandbox_url}
-    return {name.value: endpoint(url) for name, url in urls.items()}
-
-
-def endpoint(url: str) -> Endpoint:
-    """Read ``https://host[:port]``. Raises ValueError with what to write instead."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port or 443
-    except ValueError:
-        port = 0
-    if (
-        parts.scheme != "https"
-        or not parts.hostname
-        or not port
-        or parts.path not in ("", "/")
-        or parts.query
-    ):
-        raise ValueError(f"{url!r} is not an APNs address; write it as https://api.push.apple.com")
-    host = parts.hostname
-    name = f"[{host}]" if ":" in host else host
-    return Endpoint(host, port, (name if port == 443 else f"{name}:{port}").encode())
 
 
 LinkT = TypeVar("LinkT", bound=Link)

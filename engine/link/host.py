@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from engine.apns.endpoint import Endpoint
 from engine.apns.identity import Identity
 from engine.link.contexts import CERTIFICATE, Contexts
-from engine.link.dial import Endpoint, LinkT, dial
+from engine.link.dial import LinkT, dial
 from engine.link.errors import DialError
 from engine.policy.links import DialPace, LinkOptions, paced, pick_address
 from engine.policy.retry import backoff_s

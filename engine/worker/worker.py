@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import uvloop
 
+from engine.apns.endpoint import endpoints
 from engine.link.contexts import Contexts
-from engine.link.dial import endpoints
 from engine.link.host import Host
 from engine.options import EngineOptions
 from engine.worker.bells import Bells

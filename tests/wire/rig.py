@@ -15,11 +15,12 @@ from typing import Any
 import uvloop
 
 from engine.apns.bearer import Bearer
+from engine.apns.endpoint import Endpoint, endpoint
 from engine.apns.headers import Held, ProfileBook
 from engine.apns.identity import Identity
 from engine.link.contexts import Contexts, tls_context
 from engine.link.credentials import Identities
-from engine.link.dial import Endpoint, dial, endpoint
+from engine.link.dial import dial
 from engine.link.host import Host
 from engine.link.link import Link, Outcomes
 from engine.link.pool import Pool, PoolKey

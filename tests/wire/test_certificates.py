@@ -18,10 +18,11 @@ import pytest
 from push_client import PushClient
 from rig import Rig, Watcher, retried, run, until
 
+from engine.apns.endpoint import endpoint
 from engine.apns.headers import ProfileBook
 from engine.apns.identity import ClientCertificate, Identity
 from engine.link.contexts import Contexts, as_file, certificate_context, hashed_authorities
-from engine.link.dial import dial, endpoint
+from engine.link.dial import dial
 from engine.link.errors import DialError
 from engine.link.host import Host
 from engine.link.link import Link

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 from rig import run, until
 
+from engine.apns.endpoint import Endpoint, endpoint
 from engine.link.check import Check, clock_says, harmless
 from engine.link.contexts import Contexts
-from engine.link.dial import Endpoint, endpoint
 from engine.policy.diagnosis import Finding, State, Trial
 from loadtest.simulator.push_authority import ensure_push_authority
 from loadtest.simulator.registry import Device, Team

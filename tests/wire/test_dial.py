@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from rig import Rig, Watcher, run, until
 
+from engine.apns.endpoint import Endpoint, endpoint
 from engine.apns.headers import ProfileBook
 from engine.apns.identity import Badge
 from engine.link.contexts import tls_context
-from engine.link.dial import Endpoint, dial, endpoint
+from engine.link.dial import dial
 from engine.link.errors import DialError
 from engine.link.link import Link
 from loadtest.simulator.authority import Authority, ensure_authority

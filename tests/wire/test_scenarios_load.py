@@ -6,8 +6,8 @@ import time
 import pytest
 from rig import Rig, run, until
 
+from engine.apns.endpoint import Endpoint
 from engine.http2.frames import STREAM_ID_MOST
-from engine.link.dial import Endpoint
 from engine.link.link import Phase
 
 
