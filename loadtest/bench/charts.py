@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from loadtest.bench.cells import Results
+from loadtest.bench.cells import SLOW, Results
 
 SIZE_INCHES: Final = (7.0, 3.6)
 INK: Final = "#1f3b57"
@@ -137,8 +137,8 @@ Plot = Callable[[Axes, Mapping[str, Any]], None]
 # file → the result that it needs, and how it is drawn
 CHARTS: Final[Mapping[str, tuple[str, Plot]]] = {
     "latency": ("e2e", _latency),
-    "backlogs": ("growth", _backlogs),
-    "tenants": ("growth", _tenants),
+    "backlogs": (f"{SLOW}growth", _backlogs),
+    "tenants": (f"{SLOW}growth", _tenants),
     "rtt": ("rtt", _rtt),
     "peers": ("peers", _peers),
     "matrix": ("matrix", _matrix),

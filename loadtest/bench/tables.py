@@ -97,7 +97,7 @@ def _growth(what: str, series: str) -> Callable[[Results], str]:
                 f"{point['worker_rss_mib']:.0f}",
                 many(point["redis_mib"]),
             )
-            for point in results["growth"][series]
+            for point in on_slow_memory(results)["growth"][series]
         ]
         head = (what, "engine µs", "Redis µs", "times the first", "pushes/s", "worker MiB", "Redis MiB")
         return table(head, rows)
@@ -122,7 +122,7 @@ def _matrix(results: Results) -> str:
 
 def _campaign(results: Results) -> str:
     rows = []
-    for size in results["campaign"]["sizes"]:
+    for size in on_slow_memory(results)["campaign"]["sizes"]:
         kinds = (size["single"], size["campaign"])
         rows.append(
             (
@@ -170,7 +170,7 @@ def _times(peer: Mapping[str, Any]) -> str:
 
 
 def _tuning(results: Results) -> str:
-    tuning = results["tuning"]
+    tuning = on_slow_memory(results)["tuning"]
     rows = [
         (
             f"`{each['name']}`",

@@ -62,7 +62,7 @@ def test_a_setting_stands_with_both_of_its_values_or_with_why_it_was_not_measure
         ],
         "not_measured": [{"name": "KillMode", "why": "no systemd"}],
     }
-    made = with_figures("<!-- figures: tuning -->\n<!-- end -->", {"tuning": tuning})
+    made = with_figures("<!-- figures: tuning -->\n<!-- end -->", {"slow-memory/tuning": tuning})
     assert made.splitlines()[3:5] == [
         "| `save` | a drain | 49,534 pushes/s (`60 1`) | 53,107 pushes/s (empty) |",
         "| `KillMode` | not measured: no systemd |  |  |",
