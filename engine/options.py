@@ -8,7 +8,7 @@ from engine.apns.endpoint import endpoint
 from engine.link.contexts import tls_context
 from engine.policy.links import LinkOptions
 from engine.policy.retry import RetryOptions
-from shards.options import OptionError
+from runtime.options import OptionError
 from shards.queue import LEASE_S
 
 PRODUCTION_URL = "https://api.push.apple.com"

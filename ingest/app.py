@@ -15,8 +15,8 @@ from ingest.openapi import describe
 from ingest.options import IngestOptions
 from ingest.standing import Standings
 from ingest.store import Store
+from runtime.version import installed_version
 from shards.problem import Refusal
-from shards.version import installed_version
 
 NOT_READY: Final = Refusal(
     NOT_REACHED.code, "Redis does not answer within a second; pushes are refused until it does"

@@ -25,7 +25,7 @@ from ingest.crowd import Places, places
 from ingest.measures import REQUEST_S, REQUESTS
 from ingest.options import IngestOptions
 from ingest.problems import Code
-from shards.measures import Sheet
+from runtime.measures import Sheet
 from shards.problem import Refusal
 
 LOG: Final = logging.getLogger("clarion.ingest")

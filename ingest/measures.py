@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from shards.measures import SECONDS, Kind, Measure, Table, starts
+from runtime.measures import SECONDS, Kind, Measure, Table, starts
 
 _STATUSES: Final = (200, 202, 207, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503)
 

@@ -7,7 +7,7 @@ instead. Nothing here reads the environment; whoever starts the process does.
 from dataclasses import dataclass
 from typing import Final
 
-from shards.options import OptionError
+from runtime.options import OptionError
 from shards.redis import check_url
 
 KIB: Final = 1024

@@ -25,9 +25,9 @@ from ingest.conversation import Conversations
 from ingest.measures import INGEST, STARTS
 from ingest.options import IngestOptions
 from ingest.store import Store
-from shards.collector import look_seldom, spare_what_exists
-from shards.measures import Sheet, begun
-from shards.stopping import stop_event, wait
+from runtime.collector import look_seldom, spare_what_exists
+from runtime.measures import Sheet, begun
+from runtime.stopping import stop_event, wait
 
 LOG: Final = logging.getLogger("clarion.ingest")
 PULSE_EVERY_S: Final = 1.0

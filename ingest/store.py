@@ -14,13 +14,13 @@ from ingest.gather import Gatherer
 from ingest.measures import STORED
 from ingest.meters import Meters
 from ingest.options import IngestOptions
+from runtime.measures import Sheet
+from runtime.stopping import end
 from shards.directory import Directory
 from shards.errors import StoreError
-from shards.measures import Sheet
 from shards.queue import Queue
 from shards.rates import Rates
 from shards.redis import ScriptConnection
-from shards.stopping import end
 from shards.tallies import Tallies
 from shards.tenants import Tenants
 

@@ -33,8 +33,8 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from runtime.options import OptionError
 from shards.errors import StoreError, StoreRefused, StoreUnavailable
-from shards.options import OptionError
 
 ANSWER_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 2.0

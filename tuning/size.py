@@ -8,7 +8,7 @@ import math
 from typing import Final, NamedTuple
 
 from ingest.crowd import SPARED_MOST
-from shards.options import OptionError
+from runtime.options import OptionError
 
 BUSY: Final = 2 / 3
 # per push, beyond its payload: frame headers, the path with the device token, apns-id, what changes in the header table

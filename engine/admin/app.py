@@ -24,11 +24,11 @@ from engine.admin.resources import Ask
 from engine.admin.routes import ROUTES, Route
 from engine.admin.token import AdminToken
 from engine.link.check import Check
+from runtime.version import installed_version
 from shards.administration.actions import Administration, wall_ms
 from shards.administration.checks import ActionRefused
 from shards.errors import NotFound, StoreError
 from shards.problem import Refusal
-from shards.version import installed_version
 
 LOG: Final = logging.getLogger("clarion.admin")
 AUDIT: Final = logging.getLogger("clarion.audit")

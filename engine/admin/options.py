@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.options import PRODUCTION_URL, SANDBOX_URL
-from shards.listening import Bind
+from runtime.listening import Bind
 
 DEFAULT_BIND: Final = "127.0.0.1:8081"
 

@@ -17,8 +17,8 @@ from engine.admin.connections import Runner
 from engine.admin.options import AdminOptions
 from engine.admin.token import AdminToken
 from engine.link.check import check_of
+from runtime.stopping import stop_event, wait
 from shards.administration.actions import Administration
-from shards.stopping import stop_event, wait
 from shards.vault import Vault
 
 LOG: Final = logging.getLogger("clarion.admin")

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from shards.options import OptionError
+from runtime.options import OptionError
 
 LENGTH_LEAST: Final = 32
 LENGTH_MOST: Final = 256

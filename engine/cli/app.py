@@ -13,12 +13,12 @@ from cyclopts.config import Env
 from engine.cli.config import clarion_toml
 from engine.cli.errors import CommandError, in_options
 from engine.cli.log import log_to_stderr
+from runtime.listening import ListenError
+from runtime.options import OptionError
+from runtime.version import installed_version
 from shards.administration.checks import ActionRefused
 from shards.errors import StoreError
-from shards.listening import ListenError
-from shards.options import OptionError
 from shards.private_redis.errors import PrivateServerError
-from shards.version import installed_version
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2

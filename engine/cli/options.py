@@ -18,7 +18,7 @@ from engine.options import PRODUCTION_URL, SANDBOX_URL, EngineOptions
 from engine.policy.links import LinkOptions
 from engine.policy.retry import RetryOptions
 from ingest.options import IngestOptions
-from shards.listening import Bind
+from runtime.listening import Bind
 from shards.private_redis.conf import Fsync
 from shards.redis import check_url
 from shards.vault import MasterKey, decode_master_key, read_master_key

@@ -32,9 +32,9 @@ from engine.worker.worker import run_worker
 from ingest.measures import INGEST
 from ingest.options import IngestOptions
 from ingest.serve import serve
-from shards.listening import listen
-from shards.measures import Board, Sheet
-from shards.options import OptionError
+from runtime.listening import listen
+from runtime.measures import Board, Sheet
+from runtime.options import OptionError
 from shards.private_redis.server import prepare, running_url
 from shards.vault import MasterKey, Vault
 

@@ -16,8 +16,8 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from engine.cli.errors import CommandError
+from runtime.options import OptionError
 from shards.errors import StoreRefused
-from shards.options import OptionError
 from shards.redis import check_url, connect, store_errors
 from tuning.files import Format, text
 from tuning.host import found

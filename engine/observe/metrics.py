@@ -11,7 +11,7 @@ from prometheus_client.core import (
     Metric,
 )
 
-from shards.measures import Board, Kind, Measure, Sheet
+from runtime.measures import Board, Kind, Measure, Sheet
 from shards.survey import Survey
 
 PROCESS: Final = "process"

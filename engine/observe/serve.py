@@ -16,11 +16,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from engine.observe.metrics import Metrics
+from runtime.measures import Board
+from runtime.stopping import stop_event, wait
 from shards import keys
 from shards.errors import StoreError
-from shards.measures import Board
 from shards.redis import ScriptConnection, connect, store_errors
-from shards.stopping import stop_event, wait
 from shards.survey import Surveys
 from shards.tenants import Tenants
 

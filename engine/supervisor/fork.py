@@ -33,7 +33,7 @@ from engine.policy.restart import EXIT_CANNOT_EXECUTE, EXIT_CRASHED, EXIT_OK
 from engine.supervisor.pulse import ChildContext, PulseBoard
 from engine.supervisor.rows import Row
 from engine.supervisor.signals import SignalQueue
-from shards.parent_death import die_with_parent
+from runtime.parent_death import die_with_parent
 
 
 class Nursery:

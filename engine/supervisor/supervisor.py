@@ -23,7 +23,7 @@ pulsed children are ready. The children are forked, so they run the code that th
 with options read anew; new code needs a restart.
 
 When the supervisor itself dies, the kernel tells the children: forked ones by the end of their lifeline
-(`pulse.ChildContext`), foreign ones by SIGTERM (`shards.parent_death`).
+(`pulse.ChildContext`), foreign ones by SIGTERM (`runtime.parent_death`).
 """
 
 from __future__ import annotations

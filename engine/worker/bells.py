@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from engine.worker.feeder import Feeder
+from runtime.stopping import end
 from shards.claim import Holding
 from shards.errors import StoreError
 from shards.keys import shard_keys
 from shards.redis import listening
-from shards.stopping import end
 
 LOG: Final = logging.getLogger("clarion.bells")
 

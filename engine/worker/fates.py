@@ -22,9 +22,9 @@ from engine.worker.conditions import ConditionLog
 from engine.worker.hand import Hand, HeldRun
 from engine.worker.measures import WORKER, label_of
 from engine.worker.waits import Waits
+from runtime.measures import Sheet
 from shards.claim import Burial, Reclaimed, Retry
 from shards.job import Job, encode_job
-from shards.measures import Sheet
 
 LOG: Final = logging.getLogger("clarion.fates")
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from engine.link.link import Phase
-from shards.measures import SECONDS, Kind, Measure, Table, starts
+from runtime.measures import SECONDS, Kind, Measure, Table, starts
 
 REASONS: Final = (
     "BadDeviceToken",

@@ -10,7 +10,7 @@ from engine.link.link import Phase
 from engine.worker import measures
 from engine.worker.hand import Hand
 from engine.worker.pools import Pools
-from shards.measures import Sheet
+from runtime.measures import Sheet
 
 
 class Report:

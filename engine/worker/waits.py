@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from engine.apns.headers import Held
 from engine.worker.measures import ACCEPTED_S, QUEUE_S
-from shards.measures import Sheet
+from runtime.measures import Sheet
 
 
 class Waits:

@@ -32,15 +32,15 @@ from engine.worker.router import Router
 from engine.worker.settler import Settler
 from engine.worker.sweeper import Sweeper
 from engine.worker.waits import Waits
+from runtime.collector import look_seldom, spare_what_exists
+from runtime.measures import Sheet, begun
+from runtime.stopping import end
 from shards.campaigns import Records
 from shards.claim import Holding
-from shards.collector import look_seldom, spare_what_exists
 from shards.directory import Directory
 from shards.errors import StoreError
-from shards.measures import Sheet, begun
 from shards.queue import Queue
 from shards.redis import ScriptConnection
-from shards.stopping import end
 from shards.tenants import Tenants
 from shards.vault import MasterKey, Vault
 

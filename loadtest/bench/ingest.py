@@ -33,11 +33,11 @@ import uvloop
 from ingest.options import IngestOptions
 from ingest.serve import serve
 from loadtest.bench.lab import api_request
+from runtime.listening import listen
 from shards.api_key import new_api_key
 from shards.credential import Credential
 from shards.keys import shard_keys
 from shards.lanes import Lane
-from shards.listening import listen
 from shards.redis import connect
 from shards.tenant import Limits, Tenant
 from shards.tenants import Tenants

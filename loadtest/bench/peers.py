@@ -34,7 +34,7 @@ from loadtest.bench.peers_verdict import CLARION, Facts, Round
 from loadtest.peers.task import Task, new_push
 from loadtest.sink.nginx import NginxSink
 from loadtest.teams import MadeUpTeam, make_team
-from shards.parent_death import die_with_parent
+from runtime.parent_death import die_with_parent
 
 LOOK_EVERY_S: Final = 0.02
 # a peer that has sent nothing for so long has come to a stop

@@ -2,7 +2,7 @@
 
 Redis does not lock its append-only file, and two servers that write to one would ruin it. The owner's
 lock keeps two Clarions apart, but a server can be left over from an owner that was killed: for a moment
-until the kernel's signal has worked (`shards.parent_death`), for good where the kernel has no such thing.
+until the kernel's signal has worked (`runtime.parent_death`), for good where the kernel has no such thing.
 
 It is ended rather than adopted. It belongs to another parent, so nobody would learn of its death; it may
 run with another configuration; and ending costs a second at a moment when nothing is being served.

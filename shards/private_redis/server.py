@@ -37,7 +37,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from shards.parent_death import die_with_parent
+from runtime.parent_death import die_with_parent
 from shards.private_redis.binary import Version, find_server
 from shards.private_redis.conf import FSYNCS, Fsync, config_text
 from shards.private_redis.errors import (
@@ -92,7 +92,7 @@ class PrivateServer:
     def start(self, deadline_s: float = 30.0) -> None:
         """Runs the server below this process, without a supervisor, and waits until it is ready.
 
-        Call it from the main thread, see `shards.parent_death`. Raises ServerDidNotStart.
+        Call it from the main thread, see `runtime.parent_death`. Raises ServerDidNotStart.
         """
         process = subprocess.Popen(
             self.argv,

@@ -12,7 +12,7 @@ from typing import Any
 from ingest_process import TIMEOUT_S, Response, read_response, request
 
 from engine.admin.options import AdminOptions
-from shards.listening import listen
+from runtime.listening import listen
 
 TOKEN = "clarion-admin_" + "t" * 43
 MASTER_KEY = bytes(range(32))

@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from ingest.options import IngestOptions
+from runtime.listening import listen
 from shards.api_key import ApiKey, hash_api_key, new_api_key
 from shards.campaign import campaign_of, expand, is_element
 from shards.campaigns import Records
 from shards.claim import Claimed
 from shards.credential import Credential
 from shards.job import Job, decode_job
-from shards.listening import listen
 from shards.queue import Queue
 from shards.redis import ScriptConnection
 from shards.tenant import Tenant

@@ -30,7 +30,7 @@ from ingest_process import (
 from redis_server import RedisServer
 
 from ingest.options import IngestOptions
-from shards.listening import ListenError, listen
+from runtime.listening import ListenError, listen
 from shards.redis import ANSWER_TIMEOUT_S
 
 GOOD: dict[str, Any] = {"device_token": "ab" * 32, "topic": TOPIC, "payload": {"aps": {"alert": "x"}}}
@@ -288,7 +288,7 @@ def test_it_pulses_every_second() -> None:
             "import sys, time\n"
             "from ingest.options import IngestOptions\n"
             "from ingest.serve import serve\n"
-            "from shards.listening import listen\n"
+            "from runtime.listening import listen\n"
             f"options = IngestOptions(redis_url='unix://{directory}/none', bind_port=0)\n"
             f"pulse = lambda: open({str(pulses)!r}, 'a').write(f'{{time.monotonic()}}\\n') and None\n"
             "sys.exit(serve(options, listen(options), pulse=pulse, lifeline=None))\n"

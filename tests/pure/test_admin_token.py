@@ -6,7 +6,7 @@ import pytest
 
 from engine.admin.options import AdminOptions
 from engine.admin.token import AdminToken, checked, read_admin_token
-from shards.options import OptionError
+from runtime.options import OptionError
 
 SECRET = "clarion-admin_" + "t" * 43
 

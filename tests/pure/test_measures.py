@@ -12,8 +12,8 @@ from engine.policy.verdict import Fate, judge
 from engine.worker.measures import BURIED, IN_HAND, PUSHES, QUEUE_S, STARTS, WORKER
 from ingest.measures import INGEST, REQUESTS
 from loadtest.simulator.vocabulary import STATUS
+from runtime.measures import Board, Kind, Measure, Sheet, Table
 from shards.lanes import Lane
-from shards.measures import Board, Kind, Measure, Sheet, Table
 from shards.survey import Survey
 
 NOW_S = 1_000_000.0

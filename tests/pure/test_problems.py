@@ -7,7 +7,7 @@ from ingest.documentation import api_page, problems_page
 from ingest.openapi import describe
 from ingest.options import IngestOptions
 from ingest.problems import KINDS, Code, Problem, problem
-from shards.options import OptionError
+from runtime.options import OptionError
 from shards.problem import Flaw, Refusal
 
 STATUSES = {400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 500, 503}

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from shards.options import OptionError
+from runtime.options import OptionError
 from tuning.files import Format, text
 from tuning.host import found
 from tuning.profile import NAMES, Kind, Profile, Setting, Test, load

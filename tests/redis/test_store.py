@@ -5,7 +5,7 @@ import asyncio
 from ingest.measures import INGEST
 from ingest.options import IngestOptions
 from ingest.store import Store
-from shards.measures import Sheet
+from runtime.measures import Sheet
 
 WAIT_S = 10.0
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("engine", "ingest", "shards", "loadtest", "tuning", "tests", "scripts")
+FOLDERS = ("engine", "ingest", "runtime", "shards", "loadtest", "tuning", "tests", "scripts")
 
 MOST_LINES = 400
 # Names that say nothing of what is inside, and so attract everything.

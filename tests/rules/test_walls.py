@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FLOORS = ("engine", "ingest", "shards", "loadtest", "tuning")
+FLOORS = ("engine", "ingest", "runtime", "shards", "loadtest", "tuning")
 
 CLOCKS_AND_CHANCE = ("time", "random", "secrets")
 IO = ("asyncio", "socket", "ssl", "redis", "uvloop", "aiohttp")
@@ -33,6 +33,7 @@ class Wall:
 
 
 WALLS = [
+    Wall("runtime is the bedrock", r"runtime(\.|$)", ("engine", "ingest", "shards", "loadtest", "tuning")),
     Wall("shards is the ground", r"shards(\.|$)", ("engine", "ingest", "loadtest", "tuning")),
     Wall("ingest does not know the engine", r"ingest(\.|$)", ("engine", "loadtest", "tuning")),
     # A fault of the codec must not cancel itself out against a copy of itself.
@@ -129,25 +130,26 @@ def test_the_wall_stands(wall: Wall) -> None:
 @pytest.mark.parametrize(
     ("wall", "module", "source"),
     [
-        (0, "shards.queue", "from engine import cli"),
-        (0, "shards.queue", "def late():\n    import ingest.app"),
-        (0, "shards.queue", "import importlib\nimportlib.import_module('engine.link')"),
-        (1, "ingest.app", "from engine.policy.restart import EXIT_OK"),
-        (1, "ingest.app", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import engine"),
-        (2, "loadtest.simulator.server", "from engine import http2"),
-        (2, "loadtest.bench.drain", "import engine.http2.connection as codec"),
-        (3, "engine.worker.sender", "import ingest"),
-        (3, "engine.worker.client", "import loadtest.sink"),
-        (4, "engine.http2.frames", "import asyncio"),
-        (4, "engine.policy.retry", "from time import monotonic"),
-        (4, "engine.apns.bearer", "import secrets"),
-        (4, "ingest.admission", "import redis.asyncio"),
-        (4, "ingest.rate", "import time"),
-        (4, "shards.placement", "from random import choice"),
-        (4, "engine.policy.routing", "from ..link import pool"),
-        (4, "engine.policy.routing", "from . import clocked"),
-        (5, "engine.supervisor.child", "import threading"),
-        (5, "engine.supervisor.child", "from engine.link.pool import Pool"),
+        (0, "runtime.listening", "from shards.errors import StoreError"),
+        (1, "shards.queue", "from engine import cli"),
+        (1, "shards.queue", "def late():\n    import ingest.app"),
+        (1, "shards.queue", "import importlib\nimportlib.import_module('engine.link')"),
+        (2, "ingest.app", "from engine.policy.restart import EXIT_OK"),
+        (2, "ingest.app", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import engine"),
+        (3, "loadtest.simulator.server", "from engine import http2"),
+        (3, "loadtest.bench.drain", "import engine.http2.connection as codec"),
+        (4, "engine.worker.sender", "import ingest"),
+        (4, "engine.worker.client", "import loadtest.sink"),
+        (5, "engine.http2.frames", "import asyncio"),
+        (5, "engine.policy.retry", "from time import monotonic"),
+        (5, "engine.apns.bearer", "import secrets"),
+        (5, "ingest.admission", "import redis.asyncio"),
+        (5, "ingest.rate", "import time"),
+        (5, "shards.placement", "from random import choice"),
+        (5, "engine.policy.routing", "from ..link import pool"),
+        (5, "engine.policy.routing", "from . import clocked"),
+        (6, "engine.supervisor.child", "import threading"),
+        (6, "engine.supervisor.child", "from engine.link.pool import Pool"),
     ],
 )
 def test_a_breach_of_the_wall_is_found(wall: int, module: str, source: str) -> None:

@@ -5,7 +5,7 @@ import socket
 from dataclasses import dataclass
 from typing import Protocol
 
-from shards.options import OptionError
+from runtime.options import OptionError
 
 
 class ListenError(Exception):

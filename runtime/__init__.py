@@ -1,0 +1,1 @@
+"""How a process of Clarion begins, counts, listens and ends, whichever its part."""
