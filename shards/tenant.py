@@ -50,6 +50,11 @@ class Tenant(msgspec.Struct, array_like=True, frozen=True):
     disabled: bool = False
     created_ms: int = 0
 
+    @property
+    def once_at_most(self) -> bool:
+        """Whether its pushes must not arrive twice."""
+        return self.in_doubt == "bury"
+
     def credential(self, name: str) -> Credential | None:
         return next((each for each in self.credentials if each.name == name), None)
 

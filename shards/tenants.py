@@ -219,7 +219,7 @@ class Tenants:
                 return
 
     async def _regulate(self, tenant: Tenant) -> None:
-        once = int(tenant.in_doubt == "bury")
+        once = int(tenant.once_at_most)
         rules = [word for flow, rule in rules_of(tenant)[1] for word in (flow, rule)]
         shards = await self.shards()
         with store_errors():

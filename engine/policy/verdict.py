@@ -10,8 +10,6 @@ from typing import Final, NamedTuple, assert_never
 
 from engine.apns.outcomes import Certainty, Lost, Outcome, Refused
 
-BURY_IN_DOUBT: Final = "bury"  # what ``Tenant.in_doubt`` says of pushes that must not arrive twice
-
 
 class Fate(StrEnum):
     """What happens to the job."""
@@ -131,11 +129,11 @@ def condemns(verdict: Verdict, link_is_proved: bool) -> bool:
     return verdict.scope is Scope.LINK or (verdict.scope is Scope.APNS and not link_is_proved)
 
 
-def judge(outcome: Outcome, resent: bool = False, in_doubt: str = "resend") -> Verdict:
+def judge(outcome: Outcome, resent: bool = False, once_at_most: bool = False) -> Verdict:
     """The verdict on anything but an accepted push.
 
     ``resent``: it was sent again at once before. A server that refuses every stream would otherwise be sent the
-    same pushes as fast as the wire allows. ``in_doubt`` is the tenant's word on lost answers: "resend", or "bury".
+    same pushes as fast as the wire allows. ``once_at_most``: the tenant wants none of its pushes to arrive twice.
     """
     match outcome:
         case Refused(status, reason, timestamp_ms):
@@ -145,7 +143,7 @@ def judge(outcome: Outcome, resent: bool = False, in_doubt: str = "resend") -> V
         case Lost(Certainty.NEVER_SENT, why):
             return Verdict(Fate.WAIT if resent else Fate.RESEND, why)
         case Lost(Certainty.IN_DOUBT, why):
-            if in_doubt == BURY_IN_DOUBT:
+            if once_at_most:
                 return Verdict(Fate.BURY, f"InDoubt: {why}")
             return Verdict(Fate.WAIT, why)
         case Lost():

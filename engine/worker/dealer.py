@@ -14,9 +14,10 @@ from engine.apns.headers import Held
 from engine.link.pool import Pool
 from engine.worker.campaigns import Campaigns
 from engine.worker.decoding import KnownCampaign, decode_run
-from engine.worker.fates import Fates
-from engine.worker.hand import Hand, HeldRun
+from engine.worker.endings import Endings
+from engine.worker.hand import HeldRun
 from engine.worker.router import Router
+from engine.worker.waits import Waits
 from shards.campaign import Campaign, campaign_of
 from shards.claim import Run
 from shards.errors import NotFound, StoreError
@@ -40,16 +41,16 @@ class Dealer:
 
     def __init__(
         self,
-        hand: Hand,
         router: Router,
-        fates: Fates,
+        endings: Endings,
+        waits: Waits,
         records: Recalls,
         *,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._hand = hand
         self._router = router
-        self._fates = fates
+        self._endings = endings
+        self._waits = waits
         self._records = records
         self._campaigns = Campaigns()
         self._wall = wall
@@ -94,26 +95,25 @@ class Dealer:
     ) -> list[bytes]:
         """Deal a run, or a part of one; returns the elements of it whose campaigns are not known."""
         if run.claim.lost:
-            self._hand.finish(run, len(encoded))
+            self._endings.leave(run, len(encoded))
             return []
         decoded = decode_run(run, encoded, now_s, known)
         held = decoded.held
         if decoded.elements:
             run.claim.elements.update(decoded.elements)
         if held:
-            self._fates.waits.claimed(held[0][0].admitted_ms, len(held), now_s)
+            self._waits.claimed(held[0][0].admitted_ms, len(held), now_s)
         for entry in decoded.expired:
-            self._fates.bury(entry, "Expired")
+            self._endings.bury(entry, "Expired")
         for entry in decoded.strays:
-            self._fates.bury(entry, "EnvironmentUnknown")
+            self._endings.bury(entry, "EnvironmentUnknown")
         for job in decoded.unreadable:
-            self._fates.bury_encoded(run, job, "Unreadable")
-        if self._fates.cooling:
-            held = self._fates.put_off_cooling(held)
+            self._endings.bury_encoded(run, job, "Unreadable")
+        held = self._endings.put_off_cooling(held)
         if not held:
             return decoded.unlearned
         if away and self._router.known(run.flow) is None:
-            self._fates.put_back(held)
+            self._endings.put_back(held)
         else:
             filled.update(dict.fromkeys(await self._route(run, held)))
         return decoded.unlearned
@@ -131,14 +131,14 @@ class Dealer:
             LOG.warning("pushes of campaigns that are new here are put back: %s", error)
             for run, elements in unlearned:
                 # as they are, and they count for their campaigns still
-                self._fates.put_back_encoded(run, elements)
+                self._endings.put_back_encoded(run, elements)
             return
         self._campaigns.learn(found)
         for run, elements in unlearned:
             # not from what is remembered: a round may bring more campaigns than are
             for lost in await self._deal_run(run, elements, now_s, found.get, filled, away=away):
                 run.claim.elements[campaign_of(lost)] += 1
-                self._fates.bury_encoded(run, lost, "CampaignUnknown")
+                self._endings.bury_encoded(run, lost, "CampaignUnknown")
 
     async def _route(self, run: HeldRun, held: list[Held]) -> list[Pool]:
         """Queue the jobs of a flow; returns the pools that have more to send by that."""
@@ -147,14 +147,14 @@ class Dealer:
             route = self._router.known(run.flow) or await self._router.route(run.flow)
         except NotFound:
             for entry in held:
-                self._fates.bury(entry, "TenantUnknown")
+                self._endings.bury(entry, "TenantUnknown")
         except StoreError as error:
             LOG.warning("%d pushes of %s are put back: %s", len(held), run.flow, error)
-            self._fates.put_back(held)
+            self._endings.put_back(held)
         else:
             if run.claim.lost:
                 # while the route was asked for
-                self._hand.finish(run, len(held))
+                self._endings.leave(run, len(held))
                 return found
             for pool, some in route.sort(held):
                 if pool is not None:
@@ -162,7 +162,7 @@ class Dealer:
                     found.append(pool)
                 elif route.usable:
                     # for other topics there is a credential, so the flow goes on
-                    self._fates.put_off(some, NO_CREDENTIAL_S)
+                    self._endings.put_off(some, NO_CREDENTIAL_S)
                 else:
-                    self._fates.put_back(some)
+                    self._endings.put_back(some)
         return found

@@ -15,6 +15,7 @@ from engine.apns.identity import Identity
 from engine.link.host import Host
 from engine.link.pool import Pool, PoolKey
 from engine.policy.links import LinkOptions
+from engine.worker.endings import Endings
 from engine.worker.fates import Fates
 
 LOG: Final = logging.getLogger("clarion.pools")
@@ -30,6 +31,7 @@ class Pools:
         self,
         hosts: Mapping[str, Host],
         fates: Fates,
+        endings: Endings,
         options: LinkOptions,
         may_send: Callable[[], bool],
         closed: Callable[[Pool], None],
@@ -38,6 +40,7 @@ class Pools:
     ) -> None:
         self._hosts = hosts
         self._fates = fates
+        self._endings = endings
         self._options = options
         self._may_send = may_send
         self._closed = closed
@@ -114,5 +117,5 @@ class Pools:
                 self.close(pool)
 
     def _give_back(self, pool: Pool) -> None:
-        self._fates.put_back(pool.backlog)
+        self._endings.put_back(pool.backlog)
         pool.backlog.clear()

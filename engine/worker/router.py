@@ -8,16 +8,13 @@ keeps its links. A flow without a usable credential is *closed* for a while: its
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from typing import Final
 
 from engine.link.credentials import Identities
-from engine.link.host import Host
 from engine.link.pool import Pool
-from engine.policy.links import LinkOptions
 from engine.policy.pace import Way
-from engine.policy.verdict import BURY_IN_DOUBT
 from engine.worker.fates import Fates
 from engine.worker.pools import Pools
 from engine.worker.route import AGAIN_MS, Route
@@ -49,17 +46,15 @@ class Router:
         self,
         directory: Directory,
         vault: Vault,
-        hosts: Mapping[str, Host],
+        pools: Pools,
         fates: Fates,
-        options: LinkOptions,
-        may_send: Callable[[], bool],
         shards: int,
         held: Collection[int],
         *,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.pools = Pools(hosts, fates, options, may_send, self._forget_pool, clock=clock)
+        self.pools = pools
         self._directory = directory
         self._identities = Identities(vault)
         self._fates = fates
@@ -75,7 +70,6 @@ class Router:
         self.weights: dict[str, int] = {}
         self._changed: set[str] = set()
         self._stir = asyncio.Event()
-        fates.rests = self.rests
 
     def __repr__(self) -> str:
         return f"<Router {len(self._routes)} routes, {len(self._closed)} closed, {self.pools!r}>"
@@ -161,6 +155,11 @@ class Router:
             found[flow] = -(-tenant.limits.in_flight_most * mine // tenant.spread)
         return found
 
+    def leave(self, pool: Pool) -> None:
+        """The pool is closed: what was routed to it finds another."""
+        for flow in tuple(pool.flows):
+            self._drop(flow)
+
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _find(self, flow: str, tenant: Tenant) -> Route:
@@ -171,10 +170,7 @@ class Router:
             self._bounded.add(flow)
         if tenant.limits.weight != 1:
             self.weights[flow] = tenant.limits.weight
-        if tenant.in_doubt == BURY_IN_DOUBT:
-            self._fates.bury_in_doubt.add(tenant.id)
-        else:
-            self._fates.bury_in_doubt.discard(tenant.id)
+        self._fates.heed(tenant)
         if not route.usable:
             LOG.warning("%s has no usable credential: its pushes stay in the queue", flow)
             self._closed[flow] = self._clock() + CLOSED_S
@@ -232,7 +228,3 @@ class Router:
         self._bounded.discard(flow)
         self.weights.pop(flow, None)
         self._closed.pop(flow, None)
-
-    def _forget_pool(self, pool: Pool) -> None:
-        for flow in tuple(pool.flows):
-            self._drop(flow)

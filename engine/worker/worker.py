@@ -22,11 +22,13 @@ from engine.worker.bells import Bells
 from engine.worker.carry import carry_over
 from engine.worker.conditions import ConditionLog
 from engine.worker.dealer import Dealer
+from engine.worker.endings import Endings
 from engine.worker.fates import Fates
 from engine.worker.feeder import Feeder
 from engine.worker.hand import Hand
 from engine.worker.leases import Leases
 from engine.worker.measures import STARTS, WORKER
+from engine.worker.pools import Pools
 from engine.worker.report import Report
 from engine.worker.router import Router
 from engine.worker.settler import Settler
@@ -159,10 +161,16 @@ class _Worker:
         claiming, settling, keeping = (Queue(connection) for connection in self._connections)
         self._settler = Settler(settling, lambda claim: self._hand.forget(claim))
         self._hand = Hand(options.in_hand_most, self._settler.add, options.in_hand_least)
-        self._fates = Fates(self._hand, options.retry, lambda: self._feeder.stir())
         self._directory = Directory(url, self._tenants, on_change=lambda tenant: self._router.forget(tenant))
-        self._fates.conditions = ConditionLog(self._directory.conditions)
-        self._fates.waits = Waits(self._sheet)
+        self._endings = Endings(self._hand, options.retry, rests=lambda flow: self._router.rests(flow))
+        waits = Waits(self._sheet)
+        fates = Fates(
+            self._hand,
+            self._endings,
+            ConditionLog(self._directory.conditions),
+            waits,
+            lambda: self._feeder.stir(),
+        )
         self._leases = Leases(
             keeping,
             shards,
@@ -173,24 +181,23 @@ class _Worker:
             gained=self._on_gained,
             yielded=self._on_yielded,
             lost=self._on_lost,
-            reclaimed=self._fates.reclaimed,
+            reclaimed=self._endings.reclaimed,
         )
-        self._router = Router(
-            self._directory,
-            self._vault,
+        pools = Pools(
             _hosts(options),
-            self._fates,
+            fates,
+            self._endings,
             options.links,
             self._leases.may_send,
-            shards,
-            self._leases.held,
+            lambda pool: self._router.leave(pool),
         )
+        self._router = Router(self._directory, self._vault, pools, fates, shards, self._leases.held)
         self._feeder = Feeder(
             claiming,
             self._hand,
             self._router,
-            self._fates,
-            Dealer(self._hand, self._router, self._fates, Records(self._connections[0])),
+            fates,
+            Dealer(self._router, self._endings, waits, Records(self._connections[0])),
             options,
             is_ours=self._leases.holds,
             doubted=self._leases.doubt,
@@ -202,7 +209,7 @@ class _Worker:
             self._feeder,
             self._router,
             self._divide_slow_claims,
-            Report(self._sheet, self._fates.tally, self._hand, self._router.pools, self._leases.held),
+            Report(self._sheet, self._endings.tally, self._hand, pools, self._leases.held),
             options.answer_deadline_s,
             options.dead_kept_s,
             self._pulse,
@@ -224,7 +231,7 @@ class _Worker:
         self._hand.lose(holding)
         for pool in self._router.pools.all():
             for _, run in pool.drop(lambda held: held[1].claim.lost):
-                self._hand.finish(run, 1)
+                self._endings.leave(run, 1)
 
     async def _serve(self) -> None:
         """Run the parts until told to stop, or until one of them ends, which none does by itself."""
@@ -249,7 +256,7 @@ class _Worker:
         for connection in self._connections:
             await connection.close()
         await self._tenants.close()
-        LOG.info("worker %s stopped: %s", self._name, dict(self._fates.tally))
+        LOG.info("worker %s stopped: %s", self._name, dict(self._endings.tally))
         for task in faults:
             task.result()
         if self._fault is not None:
@@ -277,7 +284,7 @@ class _Worker:
         while True:
             for pool in pools:
                 # in every round: the last outcomes of a link may hand jobs back to its pool
-                self._fates.put_back(pool.backlog)
+                self._endings.put_back(pool.backlog)
                 pool.backlog.clear()
             if not self._hand.jobs:
                 return

@@ -10,9 +10,14 @@ from engine.link.link import Link
 from engine.link.pool import Pool, PoolKey
 from engine.policy.links import LinkOptions
 from engine.policy.retry import RetryOptions
+from engine.worker.conditions import ConditionLog
 from engine.worker.dealer import Dealer
+from engine.worker.endings import Endings
 from engine.worker.fates import Fates
 from engine.worker.hand import Claim, Hand, HeldRun
+from engine.worker.measures import WORKER
+from engine.worker.waits import Waits
+from runtime.measures import Sheet
 from shards.claim import Holding, Run
 from shards.job import Job, encode_job
 
@@ -29,13 +34,16 @@ class Bench:
         self.now_s = 1_000.0
         self.finished: list[Claim] = []
         self.hand = Hand(1_000, self.finished.append)
+        self.endings = Endings(self.hand, RetryOptions(), wall=lambda: self.now_s, chance=lambda: 0.5)
+        self.waits = Waits(Sheet(WORKER))
         self.fates = Fates(
             self.hand,
-            RetryOptions(),
+            self.endings,
+            ConditionLog(None, wall=lambda: self.now_s),
+            self.waits,
             lambda: None,
             wall=lambda: self.now_s,
             clock=lambda: self.now_s,
-            chance=lambda: 0.5,
         )
         key = PoolKey("production", "TEAM", "KEY", "print")
         self.pool = Pool(key, NOBODY, NOBODY, self.fates, LinkOptions(), clock=lambda: self.now_s)
@@ -68,7 +76,7 @@ def test_what_apns_never_had_of_a_lost_claim_is_left_to_the_shards_new_holder() 
         bench.hear([*ours[1], *lost[1]], UNPROCESSED)
         assert list(bench.pool.backlog) == ours[1]
         assert bench.finished == [lost[0].claim]
-        assert (bench.hand.jobs, bench.fates.tally["resent"]) == (2, 2)
+        assert (bench.hand.jobs, bench.endings.tally["resent"]) == (2, 2)
         assert (lost[0].claim.retries, lost[0].claim.burials) == ([], [])
 
     run(scenario)
@@ -115,7 +123,7 @@ class Router:
 def test_a_shard_that_is_lost_while_a_route_is_asked_for_takes_its_jobs_along() -> None:
     bench = Bench()
     router: Any = Router(bench)
-    dealer = Dealer(bench.hand, router, bench.fates, NOBODY, wall=lambda: bench.now_s)
+    dealer = Dealer(router, bench.endings, bench.waits, NOBODY, wall=lambda: bench.now_s)
     run_, held = bench.claimed(5)
     asyncio.run(dealer.deal([(run_, Run("high", FLOW, [encode_job(job) for job, _ in held]))]))
     assert not bench.pool.backlog

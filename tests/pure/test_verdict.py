@@ -133,11 +133,13 @@ def test_a_lost_answer(certainty: Certainty, resent: bool, fate: Fate) -> None:
 
 @pytest.mark.parametrize("resent", [False, True])
 def test_a_tenant_that_wants_nothing_twice_has_its_doubtful_pushes_buried(resent: bool) -> None:
-    assert judge(Lost(Certainty.IN_DOUBT, "deadline"), resent, "bury") == Verdict(BURY, "InDoubt: deadline")
+    assert judge(Lost(Certainty.IN_DOUBT, "deadline"), resent, once_at_most=True) == Verdict(
+        BURY, "InDoubt: deadline"
+    )
     # what APNs never had is no doubt
     fate = WAIT if resent else RESEND
-    assert judge(Lost(Certainty.NEVER_SENT, "goaway"), resent, "bury") == Verdict(fate, "goaway")
-    assert judge(Refused(503, "Shutdown"), resent, "bury").fate is WAIT
+    assert judge(Lost(Certainty.NEVER_SENT, "goaway"), resent, once_at_most=True) == Verdict(fate, "goaway")
+    assert judge(Refused(503, "Shutdown"), resent, once_at_most=True).fate is WAIT
 
 
 @pytest.mark.parametrize("resent", [False, True])

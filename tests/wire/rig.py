@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,18 @@ from engine.link.link import Link, Outcomes
 from engine.link.pool import Pool, PoolKey
 from engine.policy.links import LinkOptions
 from engine.policy.retry import RetryOptions
+from engine.worker.conditions import ConditionLog
+from engine.worker.endings import Endings
 from engine.worker.fates import Fates
 from engine.worker.hand import Claim, Hand, HeldRun
+from engine.worker.measures import WORKER
+from engine.worker.pools import Pools
+from engine.worker.router import Router
+from engine.worker.waits import Waits
 from loadtest.simulator.push_authority import Issued
 from loadtest.simulator.server import Simulator, SimulatorOptions, Team
 from loadtest.teams import MadeUpTeam, certificate_of, issue, make_team
+from runtime.measures import Sheet
 from shards.claim import Holding
 from shards.job import Job, decode_job, new_ids
 from shards.key_files import load_p8
@@ -114,7 +121,17 @@ class Rig:
         self.teams = [make_team(number) for number in range(teams)]
         self.finished: list[Claim] = []
         self.hand = Hand(1_000_000, self.finished.append)
-        self.fates = Fates(self.hand, RetryOptions(), lambda: None, wall=self.wall, clock=self.clock)
+        self.endings = Endings(self.hand, RetryOptions(), wall=self.wall)
+        self.waits = Waits(Sheet(WORKER))
+        self.fates = Fates(
+            self.hand,
+            self.endings,
+            ConditionLog(None, wall=self.wall),
+            self.waits,
+            lambda: None,
+            wall=self.wall,
+            clock=self.clock,
+        )
         self.pools: list[Pool] = []
         self.answer_deadline_s = 30.0
         self._stack = AsyncExitStack()
@@ -189,6 +206,30 @@ class Rig:
         self.pools.append(pool)
         self._tend(pool)
         return pool
+
+    def router(
+        self,
+        directory: Any,
+        vault: Vault,
+        options: LinkOptions = LinkOptions(),  # noqa: B008
+        *,
+        held: Collection[int] = range(64),
+    ) -> Router:
+        """A worker's router, of 64 shards, with pools of its own to one host."""
+        host = self.host()
+        hosts = {"production": host, "sandbox": host}
+        pools = Pools(
+            hosts,
+            self.fates,
+            self.endings,
+            options,
+            lambda: True,
+            lambda pool: made.leave(pool),
+            clock=self.clock,
+        )
+        made = Router(directory, vault, pools, self.fates, 64, held, wall=self.wall, clock=self.clock)
+        self.endings._rests = made.rests
+        return made
 
     def _tend(self, pool: Pool) -> None:
         pool.tend(self.answer_deadline_s)

@@ -48,7 +48,7 @@ async def suspect(rig: Rig, pool: Pool) -> Claim:
 def test_tokens_of_the_other_environment_are_buried_but_not_reported_and_the_rest_goes_back() -> None:
     async def scenario() -> None:
         async with Rig() as rig:
-            notes = rig.fates.conditions = Notes()
+            notes = rig.fates._conditions = Notes()
             # nothing is ever accepted on this link, so it carries one push at a time
             pool = rig.pool(most=1)
             rig.simulator.script(ALL_BAD)
@@ -141,7 +141,7 @@ def test_a_token_that_died_where_it_belongs_is_reported_all_the_same() -> None:
 def test_a_change_to_the_tenant_begins_anew() -> None:
     async def scenario() -> None:
         async with Rig(rtt_s=0.02) as rig:
-            notes = rig.fates.conditions = Notes()
+            notes = rig.fates._conditions = Notes()
             pool = await rig.warm_pool()
             await suspect(rig, pool)
             rig.fates.forget([FLOW, "tenant-0/sandbox"])
@@ -162,7 +162,7 @@ def test_a_change_to_the_tenant_begins_anew() -> None:
 def test_good_tokens_end_it_and_bad_ones_are_reported_again() -> None:
     async def scenario() -> None:
         async with Rig(rtt_s=0.02) as rig:
-            notes = rig.fates.conditions = Notes()
+            notes = rig.fates._conditions = Notes()
             pool = await rig.warm_pool()
             await suspect(rig, pool)
             rig.simulator.script([])
@@ -183,7 +183,7 @@ def test_good_tokens_end_it_and_bad_ones_are_reported_again() -> None:
 def test_a_flow_that_stops_sending_is_forgotten_and_the_condition_with_it() -> None:
     async def scenario() -> None:
         async with Rig() as rig:
-            notes = rig.fates.conditions = Notes()
+            notes = rig.fates._conditions = Notes()
             pool = await rig.warm_pool()
             await suspect(rig, pool)
             rig.clock.ahead_s += 600
@@ -196,7 +196,7 @@ def test_a_flow_that_stops_sending_is_forgotten_and_the_condition_with_it() -> N
 def test_a_flow_that_is_seen_to_be_well_clears_what_an_earlier_process_left() -> None:
     async def scenario() -> None:
         async with Rig() as rig:
-            notes = rig.fates.conditions = Notes()
+            notes = rig.fates._conditions = Notes()
             pool = await rig.warm_pool()
             claim, _ = rig.push(pool, 100)
             await until(lambda: claim.left == 0, lambda: pool)

@@ -121,7 +121,7 @@ async def feeding(
         rig.hand,
         router,
         rig.fates,
-        Dealer(rig.hand, router, rig.fates, store),
+        Dealer(router, rig.endings, rig.waits, store),
         OPTIONS,
         is_ours=lambda holding: holding not in store.given_up,
         doubted=lambda holdings: doubt(holdings),
@@ -257,7 +257,7 @@ def test_campaigns_that_are_new_are_asked_for_once_for_a_round_and_then_remember
             )
             store.campaigns = {each: replace(CAMPAIGN, topic=topic) for each in (one, other)}
             async with feeding(rig, store, 3) as (_, settler, _):
-                await until(lambda: rig.fates.tally["accepted"] == 21, lambda: rig.fates)
+                await until(lambda: rig.endings.tally["accepted"] == 21, lambda: rig.fates)
                 await until(lambda: not rig.hand.claims, lambda: settler)
             sent = [*elements(one, 15), *elements(other, 5)]
             assert rig.times_accepted([apns_id_of(each).decode() for each in sent]) == {1}
@@ -331,7 +331,7 @@ def test_a_flow_that_has_room_left_and_gave_nothing_is_not_asked_again_and_again
         async with Rig() as rig:
             store = Store({0: [[job(rig.teams[0])]]})
             async with feeding(rig, store, 4) as (feeder, *_):
-                await until(lambda: rig.fates.tally["accepted"] == 1, lambda: feeder)
+                await until(lambda: rig.endings.tally["accepted"] == 1, lambda: feeder)
                 for _ in range(20):
                     feeder.stir()
                     await asyncio.sleep(0.01)

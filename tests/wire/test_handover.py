@@ -81,7 +81,7 @@ class Worker:
             gained=lambda holding: self.feeder.gain(holding),
             yielded=lambda holding: self.feeder.let_go(holding),
             lost=rig.hand.lose,
-            reclaimed=rig.fates.reclaimed,
+            reclaimed=rig.endings.reclaimed,
         )
         router: Any = OneRoute(rig.pool(most=1), lambda: None)
         self.feeder = Feeder(
@@ -89,7 +89,7 @@ class Worker:
             rig.hand,
             router,
             rig.fates,
-            Dealer(rig.hand, router, rig.fates, Records(self.connections[0])),
+            Dealer(router, rig.endings, rig.waits, Records(self.connections[0])),
             EngineOptions(),
             is_ours=self.leases.holds,
             doubted=self.leases.doubt,

@@ -13,6 +13,7 @@ from engine.worker.conditions import ConditionLog
 from loadtest.simulator.server import Team
 from loadtest.teams import make_team
 from shards.job import decode_job
+from shards.tenant import Tenant
 
 # longer than any of these tests takes: a pause is over when the clock is put forward
 LONG = PauseOptions(first_s=60.0, most_s=400.0, try_s=60.0)
@@ -55,7 +56,7 @@ def end_pause(rig: Rig, pool: Pool, topic: str = WHOLE) -> None:
 def test_a_revoked_key_pauses_its_pool_once_and_works_again_when_it_is_put_right() -> None:
     async def scenario() -> None:
         async with Rig(teams=2, rtt_s=0.02) as rig:
-            notes = rig.fates.conditions = Notes()
+            notes = rig.fates._conditions = Notes()
             sick = rig.pool(0, most=2, pause=LONG)
             well = rig.pool(1, pause=LONG)
             warm, _ = rig.push(sick, 50)
@@ -111,7 +112,7 @@ def test_a_revoked_key_pauses_its_pool_once_and_works_again_when_it_is_put_right
 def test_a_hundred_refusals_under_way_together_are_one_pause(reason: str) -> None:
     async def scenario() -> None:
         async with Rig(rtt_s=0.05) as rig:
-            notes = rig.fates.conditions = Notes()
+            notes = rig.fates._conditions = Notes()
             pool = rig.pool(0, most=1, pause=LONG)
             warm, _ = rig.push(pool, 1)
             await until(lambda: warm.left == 0)
@@ -151,7 +152,7 @@ def test_what_was_to_be_sent_again_at_once_rests_with_the_others_when_a_pause_be
 def test_an_answer_to_what_was_sent_before_the_pause_clears_no_condition() -> None:
     async def scenario() -> None:
         async with Rig() as rig:
-            notes = rig.fates.conditions = Notes()
+            notes = rig.fates._conditions = Notes()
             pool = rig.pool(0, most=1, pause=LONG)
             warm, _ = rig.push(pool, 1)
             await until(lambda: warm.left == 0)
@@ -189,7 +190,7 @@ def test_an_invalid_token_on_a_connection_that_was_anothers_is_healed_by_a_fresh
 def test_a_topic_that_is_not_allowed_pauses_alone_and_comes_back() -> None:
     async def scenario() -> None:
         async with Rig(rtt_s=0.01) as rig:
-            notes = rig.fates.conditions = Notes()
+            notes = rig.fates._conditions = Notes()
             pool = rig.pool(0, most=1, pause=LONG)
             bad, refused = rig.push(pool, 10, topic="com.example.new")
             await until(lambda: bad.left == 0, lambda: pool)
@@ -244,7 +245,7 @@ def test_a_lost_answer_is_resent_or_buried_as_the_tenant_wants(policy: str, buri
     async def scenario() -> None:
         async with Rig() as rig:
             if policy == "bury":
-                rig.fates.bury_in_doubt.add("tenant-0")
+                rig.fates.heed(Tenant("tenant-0", in_doubt="bury"))
             pool = rig.pool(0, most=1)
             warm, _ = rig.push(pool, 1)
             await until(lambda: warm.left == 0)
@@ -262,7 +263,7 @@ def test_a_lost_answer_is_resent_or_buried_as_the_tenant_wants(policy: str, buri
 def test_what_apns_never_had_is_sent_again_whatever_the_tenant_says_of_doubt() -> None:
     async def scenario() -> None:
         async with Rig() as rig:
-            rig.fates.bury_in_doubt.add("tenant-0")
+            rig.fates.heed(Tenant("tenant-0", in_doubt="bury"))
             pool = rig.pool(0, most=1)
             rig.simulator.script(
                 [{"match": {"attempt": 1}, "then": [{"do": "reset_stream", "code": "REFUSED_STREAM"}]}]

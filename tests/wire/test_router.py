@@ -40,19 +40,7 @@ class Office:
 async def routing(rig: Rig, office: Office, **options: Any) -> AsyncIterator[Router]:
     """A router that is tended every 10 ms, and follows what it is told of."""
     links = LinkOptions(**{"apart_s": 0.02, "full_s": 0.02, "redial_first_s": 0.05, "late_s": 5.0, **options})
-    host = rig.host()
-    router = Router(
-        office,  # type: ignore[arg-type]
-        VAULT,
-        {"production": host, "sandbox": host},
-        rig.fates,
-        links,
-        lambda: True,
-        64,
-        range(64),
-        wall=rig.wall,
-        clock=rig.clock,
-    )
+    router = rig.router(office, VAULT, links)
     following = asyncio.create_task(router.run())
 
     async def tend() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from rig import Rig, run, until
 
-from engine.policy.links import LinkOptions
 from engine.worker.router import Router
 from loadtest.teams import make_team, tenant_of
 from shards.directory import Directory
@@ -53,9 +52,7 @@ class Records:
 @asynccontextmanager
 async def routing(rig: Rig, records: Records) -> AsyncIterator[tuple[Router, Directory]]:
     directory = Directory("", records, on_change=lambda tenant: router.forget(tenant))  # type: ignore[arg-type]
-    router = Router(
-        directory, VAULT, {"production": rig.host()}, rig.fates, LinkOptions(), lambda: True, 64, range(64)
-    )
+    router = rig.router(directory, VAULT)
     following = asyncio.create_task(router.run())
     yield router, directory
     following.cancel()

@@ -3,7 +3,6 @@
 import pytest
 from rig import Rig, run, until
 
-from engine.policy.links import LinkOptions
 from engine.worker.route import AGAIN_MS
 from engine.worker.router import Router
 from shards.credential import Credential, context
@@ -33,18 +32,7 @@ def credential(rig: Rig, team: int, *, for_its_topic: bool) -> Credential:
 
 
 def router(rig: Rig, vault: Vault, *credentials: Credential) -> Router:
-    return Router(
-        OneTenant(Tenant(FLOW, credentials=credentials)),  # type: ignore[arg-type]
-        vault,
-        {"production": rig.host(), "sandbox": rig.host()},
-        rig.fates,
-        LinkOptions(),
-        lambda: True,
-        64,
-        [],
-        wall=rig.wall,
-        clock=rig.clock,
-    )
+    return rig.router(OneTenant(Tenant(FLOW, credentials=credentials)), vault, held=[])
 
 
 def later(rig: Rig, routes: Router, seconds: float) -> None:

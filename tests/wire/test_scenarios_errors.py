@@ -121,7 +121,7 @@ def test_s28_until_the_refused_push_is_due_others_for_its_device_wait_and_lose_n
                 store.stock[0] = [busy]
                 feeder.wake()
                 await until(lambda: rig.times_accepted(named(busy)) == {1}, lambda: feeder)
-                assert not rig.fates.cooling
+                assert not rig.endings.cooling
 
     run(scenario)
 
@@ -229,7 +229,7 @@ def test_reasons_that_no_list_knows_are_counted_as_one_and_stand_in_full_in_the_
             claim, _ = rig.push(pool, 21)
             await until(lambda: claim.left == 0, lambda: pool)
             assert {burial.reason for burial in claim.burials} == {*strange, "PayloadTooLarge"}
-            assert rig.fates.tally == {"accepted": 1, "refused other": 20, "refused PayloadTooLarge": 1}
+            assert rig.endings.tally == {"accepted": 1, "refused other": 20, "refused PayloadTooLarge": 1}
 
     run(scenario)
 
@@ -244,7 +244,7 @@ def test_s36_an_answer_belongs_to_its_stream_whatever_apns_id_it_bears() -> None
             await until(lambda: not rig.hand.jobs, lambda: pool)
             assert not bare.retries and not upper.retries
             assert rig.times_tried(without) == {1} and rig.times_tried(shouted) == {1}
-            assert rig.fates.tally["accepted"] == 41
+            assert rig.endings.tally["accepted"] == 41
 
     run(scenario)
 

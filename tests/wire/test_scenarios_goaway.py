@@ -25,7 +25,7 @@ def test_s14_t7_what_a_goaway_disowns_is_sent_once_more_elsewhere_and_the_rest_i
             # the connection stays open behind its GOAWAY, and nothing more is tried on it
             assert connections(rig, pushed) == [[1]] * 21 + [[2]] * 79
             assert rig.times_accepted(pushed) == {1}
-            assert rig.fates.tally["resent"] == 79
+            assert rig.endings.tally["resent"] == 79
 
     run(scenario)
 
@@ -41,7 +41,7 @@ def test_s15_after_a_goaway_the_link_takes_nothing_more_though_the_connection_st
             claim, pushed = rig.push(pool, 50)
             await until(lambda: claim.left == 0, lambda: pool)
             assert connections(rig, pushed) == [[2]] * 50
-            assert not claim.retries and rig.fates.tally["resent"] == 0
+            assert not claim.retries and rig.endings.tally["resent"] == 0
             await until(lambda: rig.simulator.open_connections == 1)
 
     run(scenario)
@@ -56,7 +56,7 @@ def test_s16_what_a_second_lower_goaway_uncovers_is_sent_once_more_too() -> None
             await until(lambda: claim.left == 0, lambda: pool)
             assert connections(rig, pushed) == [[1]] * 11 + [[1, 2]] * 10 + [[2]] * 79
             assert rig.times_accepted(pushed) == {1}
-            assert rig.fates.tally["resent"] == 89 and not claim.retries
+            assert rig.endings.tally["resent"] == 89 and not claim.retries
 
     run(scenario)
 

@@ -153,7 +153,7 @@ def test_s25_a_push_written_while_apns_closed_the_idle_connection_is_sent_again_
             claim, pushed = rig.push(pool, 10)
             await until(lambda: claim.left == 0, lambda: pool)
             assert rig.times_accepted(pushed) == {1} and not claim.retries
-            assert (rig.fates.tally["resent"], rig.simulator.ledger.connections_opened) == (10, 2)
+            assert (rig.endings.tally["resent"], rig.simulator.ledger.connections_opened) == (10, 2)
 
     run(scenario)
 

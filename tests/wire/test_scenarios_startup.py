@@ -44,13 +44,13 @@ def test_s3_what_a_collapsing_limit_refuses_is_sent_again_once_within_the_new_li
             await rig.simulator.play("S3")
             claim, pushed = rig.push(pool, 200)
             # twice in one batch, RST_STREAM names each refused stream: the second must change nothing
-            await until(lambda: rig.fates.tally["resent"], lambda: pool)
+            await until(lambda: rig.endings.tally["resent"], lambda: pool)
             [link] = pool.links
             assert link.connection.peer.max_concurrent_streams == 1
             await until(lambda: claim.left == 0, lambda: pool)
             refused = rig.simulator.ledger.summary()["unanswered"]["REFUSED_STREAM"]
             assert rig.times_accepted(pushed) == {1} and rig.times_tried(pushed) == {1, 2}
-            assert refused == rig.fates.tally["resent"] >= 100
+            assert refused == rig.endings.tally["resent"] >= 100
             assert (rig.simulator.ledger.connections_opened, rig.hand.jobs) == (1, 0)
 
     run(scenario)
@@ -82,7 +82,7 @@ def test_s5_after_a_goaway_for_too_many_streams_only_those_above_its_id_are_sent
             assert rig.times_accepted(pushed) == {1} and rig.times_tried(pushed) == {1}
             where = [rig.simulator.ledger.attempts(each)[0].connection for each in pushed]
             assert where == [1] * 21 + [2] * 79
-            assert rig.fates.tally["resent"] == 79 and not claim.retries
+            assert rig.endings.tally["resent"] == 79 and not claim.retries
 
     run(scenario)
 
