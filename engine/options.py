@@ -39,7 +39,6 @@ class EngineOptions:
     claim_least: int = 128
     turn_least: int = 16
     low_share: float = 0.1
-    answer_deadline_s: float = 30.0
     drain_s: float = 20.0
     lease_s: float = LEASE_S
     dead_kept_s: float = 14 * 86_400.0

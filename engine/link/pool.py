@@ -193,13 +193,13 @@ class Pool:
         else:
             self._full_since_s = None
 
-    def tend(self, deadline_s: float) -> None:
+    def tend(self) -> None:
         """To be called now and then: deadlines of requests, links that don't get on, postponed dials, and pushes
         whose time has passed while they waited."""
         if self.backlog:
             self._drop_expired()
         for link in tuple(self.links):
-            link.overdue(deadline_s)
+            link.overdue(self._options.overdue_s)
             facts = link.facts(bool(self.backlog))
             match care(facts, self._options):
                 case Care.PING:

@@ -23,15 +23,15 @@ class LinkOptions(NamedTuple):
     between openings. Answers are late, so that one more would not help, that take more than ``late_times`` the shortest
     round trip and ``late_s``. ``spare_s``: after which a link that the others made needless is closed.
 
-    ``steady_s``: a link that ends sooner counts as a failure, after which the next dial waits. ``silent_s``: nothing
-    came from APNs while pushes were under way (it is pinged after half of that); ``woken_s``: the same for a link
-    that had carried nothing for ``rest_s`` before, and may be forgotten by whatever lies between. ``stuck_s``: a link
-    can take nothing though jobs wait and none is under way, whatever APNs says meanwhile. ``blocked_s``: the network
-    takes nothing of what was written. ``faults_most``: in a row, answers of 5xx or batches of refused streams.
-    ``probes``: jobs that a pool without a link keeps to try with. ``dial_s``: from the look-up to SETTINGS.
-    ``host_redial_most_s``: the longest delay while a host is down, when all its pools wait for one dial.
-    ``dials_per_s``: to one host from one worker, after ``dials_burst`` at once. ``shun_s``: how long an address that
-    could not be dialled is passed over for another.
+    ``steady_s``: a link that ends sooner counts as a failure, after which the next dial waits. ``overdue_s``: a push
+    has no answer, and is given up as in doubt. ``silent_s``: nothing came from APNs while pushes were under way (it is
+    pinged after half of that); ``woken_s``: the same for a link that had carried nothing for ``rest_s`` before, and may
+    be forgotten by whatever lies between. ``stuck_s``: a link can take nothing though jobs wait and none is under way,
+    whatever APNs says meanwhile. ``blocked_s``: the network takes nothing of what was written. ``faults_most``: in a
+    row, answers of 5xx or batches of refused streams. ``probes``: jobs that a pool without a link keeps to try with.
+    ``dial_s``: from the look-up to SETTINGS. ``host_redial_most_s``: the longest delay while a host is down, when all
+    its pools wait for one dial. ``dials_per_s``: to one host from one worker, after ``dials_burst`` at once.
+    ``shun_s``: how long an address that could not be dialled is passed over for another.
     ``pause``: for credentials that APNs refuses.
     """
 
@@ -47,6 +47,7 @@ class LinkOptions(NamedTuple):
     redial_most_s: float = 10.0
     host_redial_most_s: float = 4.0
     steady_s: float = 10.0
+    overdue_s: float = 30.0
     silent_s: float = 10.0
     stuck_s: float = 30.0
     faults_most: int = 20

@@ -102,10 +102,10 @@ class Pools:
             pool.retire()
             self._give_back(pool)
 
-    def tend(self, answer_deadline_s: float) -> None:
+    def tend(self) -> None:
         """To be called now and then; closes pools that nobody has used for long."""
         for pool in self.all():
-            pool.tend(answer_deadline_s)
+            pool.tend()
         for pool in tuple(self._leaving):
             # what a link is told was never processed comes back to its pool
             self._give_back(pool)

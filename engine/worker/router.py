@@ -118,9 +118,9 @@ class Router:
                 await asyncio.sleep(AGAIN_AFTER_S)
                 self._stir.set()
 
-    def tend(self, answer_deadline_s: float) -> None:
+    def tend(self) -> None:
         """To be called now and then."""
-        self.pools.tend(answer_deadline_s)
+        self.pools.tend()
         now_s = self._clock()
         self._closed = {flow: until_s for flow, until_s in self._closed.items() if now_s < until_s}
 

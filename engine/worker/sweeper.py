@@ -32,7 +32,6 @@ class Sweeper:
         router: Router,
         divide: Callable[[], None],
         report: Callable[[], None],
-        answer_deadline_s: float,
         dead_kept_s: float,
         pulse: Callable[[], None],
     ) -> None:
@@ -42,7 +41,6 @@ class Sweeper:
         self._router = router
         self._divide = divide
         self._report = report
-        self._answer_deadline_s = answer_deadline_s
         self._dead_kept_s = dead_kept_s
         self._pulse = pulse
 
@@ -53,7 +51,7 @@ class Sweeper:
             if time.monotonic() - woken_s >= WAKE_ALL_S:
                 woken_s = time.monotonic()
                 self._feeder.wake()
-            self._router.tend(self._answer_deadline_s)
+            self._router.tend()
             self._divide()
             self._report()
             try:

@@ -210,7 +210,6 @@ class _Worker:
             self._router,
             self._divide_slow_claims,
             Report(self._sheet, self._endings.tally, self._hand, pools, self._leases.held),
-            options.answer_deadline_s,
             options.dead_kept_s,
             self._pulse,
         )

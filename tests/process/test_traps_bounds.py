@@ -107,7 +107,7 @@ def test_s31_while_no_answer_comes_at_all_what_is_given_up_makes_room_for_no_mor
     async def scenario() -> None:
         async with Place(redis_url, tmp_path, tenants=TENANTS) as place:
             ledger = place.simulator.ledger
-            worker = await place.worker(answer_deadline_s=ANSWER_S, **BOUNDS)
+            worker = await place.worker(overdue_s=ANSWER_S, **BOUNDS)
             await warm(place, worker)
             place.simulator.script([{"then": [{"do": "silence"}]}])
             pushed = await enqueue(place)

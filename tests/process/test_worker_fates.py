@@ -101,7 +101,7 @@ def test_a_lost_answer_is_resent_or_buried_as_the_tenant_wants(
         async with Place(redis_url, tmp_path) as place:
             if in_doubt == "bury":
                 want_once(place)
-            worker = await place.worker(answer_deadline_s=0.5)
+            worker = await place.worker(overdue_s=0.5)
             warm = await place.enqueue(place.jobs(1))
             await until(lambda: place.accepted(warm) == {1: 1}, lambda: worker)
             place.simulator.script([{"match": {"attempt": 1}, "then": [{"do": "silence", "judged": True}]}])

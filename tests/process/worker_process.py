@@ -276,6 +276,7 @@ def main(settings: dict[str, Any]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     node = settings["options"].pop("node", "node")
     pause_s = settings["options"].pop("pause_s", PauseOptions().first_s)
+    overdue_s = settings["options"].pop("overdue_s", LinkOptions().overdue_s)
     key_file = settings["options"].pop("master_key_file", None)
     master_key = read_master_key(Path(key_file), create=False) if key_file else MASTER_KEY
     plain = {
@@ -285,7 +286,7 @@ def main(settings: dict[str, Any]) -> int:
         "apns_ca_file": Path(settings["ca_file"]),
     }
     options = EngineOptions(**{**plain, **OPTIONS, **settings["options"]})
-    links = options.links._replace(pause=PauseOptions(first_s=pause_s))
+    links = options.links._replace(pause=PauseOptions(first_s=pause_s), overdue_s=overdue_s)
     options = dataclasses.replace(options, links=links)
     return run_worker(options, master_key, 0, 1, node=node, lifeline=settings["lifeline"])
 

@@ -133,7 +133,6 @@ class Rig:
             clock=self.clock,
         )
         self.pools: list[Pool] = []
-        self.answer_deadline_s = 30.0
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> "Rig":
@@ -232,7 +231,7 @@ class Rig:
         return made
 
     def _tend(self, pool: Pool) -> None:
-        pool.tend(self.answer_deadline_s)
+        pool.tend()
         timer = asyncio.get_running_loop().call_later(0.01, self._tend, pool)
         self._stack.callback(timer.cancel)
 

@@ -246,11 +246,10 @@ def test_a_lost_answer_is_resent_or_buried_as_the_tenant_wants(policy: str, buri
         async with Rig() as rig:
             if policy == "bury":
                 rig.fates.heed(Tenant("tenant-0", in_doubt="bury"))
-            pool = rig.pool(0, most=1)
+            pool = rig.pool(0, most=1, overdue_s=0.3)
             warm, _ = rig.push(pool, 1)
             await until(lambda: warm.left == 0)
             rig.simulator.script([{"then": [{"do": "silence", "judged": True}]}])
-            rig.answer_deadline_s = 0.3
             claim, pushed = rig.push(pool, 20)
             await until(lambda: claim.left == 0, lambda: pool)
             assert rig.times_accepted(pushed) == {1}

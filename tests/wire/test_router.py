@@ -45,7 +45,7 @@ async def routing(rig: Rig, office: Office, **options: Any) -> AsyncIterator[Rou
 
     async def tend() -> None:
         while True:
-            router.tend(30.0)
+            router.tend()
             await asyncio.sleep(0.01)
 
     tending = asyncio.create_task(tend())

@@ -38,7 +38,7 @@ def router(rig: Rig, vault: Vault, *credentials: Credential) -> Router:
 def later(rig: Rig, routes: Router, seconds: float) -> None:
     rig.wall.ahead_s += seconds
     rig.clock.ahead_s += seconds
-    routes.tend(30.0)
+    routes.tend()
 
 
 @pytest.mark.parametrize("for_its_topic", [False, True])

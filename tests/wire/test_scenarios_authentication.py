@@ -81,8 +81,7 @@ def test_s8_a_link_opened_just_before_the_token_changes_never_changes_its_own_to
 def test_s9_a_connection_that_falls_silent_over_its_tokens_is_replaced_and_no_other_token_is_made() -> None:
     async def scenario() -> None:
         async with Rig(teams=2) as rig:
-            rig.answer_deadline_s = 0.2
-            pool, other = await rig.warm_pool(), await rig.warm_pool(1)
+            pool, other = await rig.warm_pool(overdue_s=0.2), await rig.warm_pool(1, overdue_s=0.2)
             await rig.simulator.play("S9", connection=1)
             claim, pushed = rig.push(pool, 20)
             neighbour, _ = rig.push(other, 20, 1)

@@ -33,7 +33,7 @@ def test_s20_a_worker_that_stood_still_reads_what_has_come_meanwhile_before_it_g
             claim, pushed = rig.push(pool, 10)
             # as after a pause of the whole process: timers come before sockets
             rig.clock.ahead_s += 25.0
-            pool.tend(30.0)
+            pool.tend()
             await until(lambda: claim.left == 0, lambda: pool)
             assert rig.times_accepted(pushed) == {1} and not claim.retries
             assert rig.simulator.ledger.connections_opened == 1
@@ -73,8 +73,7 @@ def test_s22_a_push_never_answered_gives_its_stream_back_and_the_others_go_on(
 ) -> None:
     async def scenario() -> None:
         async with Rig(streams_max=streams, excess_streams="goaway") as rig:
-            rig.answer_deadline_s = 1.0
-            pool = rig.pool(most=1, steady_s=0.0)
+            pool = rig.pool(most=1, steady_s=0.0, overdue_s=1.0)
             warm, _ = rig.push(pool, 1)
             await until(lambda: warm.left == 0)
             await rig.simulator.play("S22")
@@ -161,8 +160,7 @@ def test_s25_a_push_written_while_apns_closed_the_idle_connection_is_sent_again_
 def test_a_link_that_answers_pings_but_no_pushes_is_replaced() -> None:
     async def scenario() -> None:
         async with Rig() as rig:
-            rig.answer_deadline_s = 0.1
-            pool = await rig.warm_pool()
+            pool = await rig.warm_pool(overdue_s=0.1)
             rig.simulator.script([{"match": {"old": True}, "then": [{"do": "silence"}]}])
             claim, _ = rig.push(pool, 10)
             await until(lambda: claim.left == 0, lambda: pool)
@@ -178,8 +176,7 @@ def test_a_link_that_answers_pings_but_no_pushes_is_replaced() -> None:
 def test_a_link_that_reads_nothing_can_be_closed_in_order_too() -> None:
     async def scenario() -> None:
         async with Rig() as rig:
-            rig.answer_deadline_s = 0.1
-            pool = await rig.warm_pool(blocked_s=60.0, silent_s=60.0)
+            pool = await rig.warm_pool(blocked_s=60.0, silent_s=60.0, overdue_s=0.1)
             await rig.simulator.play("S21", slowness=0.1)
             claim, _ = rig.push(pool, 10)
             # past their deadline, and the link with them: it says goodbye to nobody
