@@ -17,8 +17,8 @@ from engine.apns.identity import Identity
 from engine.link.contexts import CERTIFICATE, Contexts
 from engine.link.dial import LinkT, dial
 from engine.link.errors import DialError
+from engine.policy.backoff import backoff_s
 from engine.policy.links import DialPace, LinkOptions, paced, pick_address
-from engine.policy.retry import backoff_s
 
 LOG: Final = logging.getLogger("clarion.host")
 

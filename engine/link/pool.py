@@ -24,11 +24,11 @@ from engine.apns.outcomes import Refused
 from engine.link.errors import DialError
 from engine.link.host import Host
 from engine.link.link import Link, Outcomes, Phase
+from engine.policy.backoff import backoff_s
 from engine.policy.growth import Failures, PoolFacts, spare, wants_link
 from engine.policy.health import Care, care
 from engine.policy.links import End, LinkOptions, end_of
 from engine.policy.pause import WHOLE, Pauses
-from engine.policy.retry import backoff_s
 from engine.policy.verdict import bars
 
 LOG: Final = logging.getLogger("clarion.pool")

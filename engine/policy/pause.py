@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from engine.apns.headers import Held
+from engine.policy.backoff import doubled_s
 
 WHOLE: Final = ""  # in place of a topic: the credential with all its topics
 
@@ -72,7 +73,7 @@ class Pauses:
         if pause is not None and not pause.trying:
             return None
         strikes = pause.strikes + 1 if pause is not None else 1
-        delay_s = min(self._options.most_s, self._options.first_s * 2.0 ** min(strikes - 1, 60))
+        delay_s = doubled_s(strikes - 1, self._options.first_s, self._options.most_s)
         begun = self._by_topic[topic] = Pause(reason, now_s, now_s + delay_s, strikes)
         return begun
 

@@ -22,6 +22,8 @@ import enum
 
 import msgspec
 
+from engine.policy.backoff import doubled_s
+
 # The codes leave room for a service unit to tell them apart: 3 is not worth another try
 # (RestartPreventExitStatus=3), the others may be.
 EXIT_OK = 0
@@ -96,8 +98,7 @@ def cause_of(exit_code: int, *, foreign: bool) -> Cause:
 
 def longest_wait_s(deaths: int, options: RestartOptions) -> float:
     """The bound of the delay after that many recent deaths: doubles, then stays."""
-    # 2 ** 64 is over any bound; the clamp keeps a long history from overflowing a float.
-    return min(options.longest_delay_s, options.first_delay_s * 2.0 ** min(deaths - 1, 64))
+    return doubled_s(deaths - 1, options.first_delay_s, options.longest_delay_s)
 
 
 def after_death(

@@ -1,10 +1,8 @@
-"""When a job is tried again, and when no more. Pure: time and chance are arguments.
-
-Full jitter (a uniform draw up to the bound) spreads the retries of a burst over the whole interval; an exponential
-delay without it sends the burst again as a burst (Brooker, *Exponential backoff and jitter*).
-"""
+"""When a job is tried again, and when no more. Pure: time and chance are arguments."""
 
 from typing import NamedTuple
+
+from engine.policy.backoff import backoff_s
 
 
 class RetryOptions(NamedTuple):
@@ -32,11 +30,6 @@ class GiveUp(NamedTuple):
     """No more attempts; ``reason`` says why, in the words of a dead letter."""
 
     reason: str
-
-
-def backoff_s(attempt: int, first_s: float, most_s: float, chance: float) -> float:
-    """A delay with full jitter: ``chance`` (0 to 1) of ``first_s`` doubled ``attempt`` times, at most ``most_s``."""
-    return chance * min(most_s, first_s * 2.0 ** min(attempt, 60))
 
 
 def retry(

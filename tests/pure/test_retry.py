@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.policy.retry import GiveUp, RetryOptions, WaitUntil, backoff_s, retry
+from engine.policy.backoff import backoff_s
+from engine.policy.retry import GiveUp, RetryOptions, WaitUntil, retry
 
 NOW_MS = 1_700_000_000_000
 NOW_S = NOW_MS // 1000
