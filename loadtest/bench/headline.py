@@ -65,8 +65,8 @@ def _beside(results: Results) -> Rows:
     }
     return [
         (
-            f"… beside {words}, on the same sink and in the same run",
-            f"**{peers['peers'][name]['clarion_times']:.1f} times** its rate",
+            f"a drain beside {words}, on the same sink and in the same run",
+            f"**{peers['peers'][name]['clarion_times']:.2g} times** its rate",
             command(peers) if not at else "",
         )
         for at, (name, words) in enumerate(others.items())
@@ -79,9 +79,9 @@ def _faulty(results: Results) -> Rows:
     return [
         (
             "chaos: 10,000 pushes/s for 120 s, `appendfsync always`, while workers, ingest, the supervisor and "
-            f"Redis are killed with SIGKILL and links cut, {sum(chaos['kills'].values())} times",
-            f"**lost {chaos['lost']}** of {many(chaos['accepted_by_api'])}; {chaos['repeated']} repeated, "
-            f"{many(chaos['in_flight_at_kills'])} were in hand",
+            "Redis are killed with SIGKILL and links cut",
+            f"**lost {chaos['lost']}** of {many(chaos['accepted_by_api'])} at {sum(chaos['kills'].values())} kills; "
+            f"{chaos['repeated']} repeated, {many(chaos['in_flight_at_kills'])} were in hand",
             command(chaos),
         ),
         (
@@ -109,10 +109,11 @@ def _shared(results: Results) -> Rows:
             command(fair),
         ),
         (
-            f"a push beside a neighbour's million, at {many(beside['hog']['together_per_s'])} pushes/s",
+            "a push beside a neighbour's million",
             f"p50 {beside['chat']['together']['p50_ms']:.0f} ms, "
             f"p99 **{beside['chat']['together']['p99_ms']:.0f} ms** "
-            f"(alone {beside['chat']['alone']['p50_ms']:.0f} and {beside['chat']['alone']['p99_ms']:.0f})",
+            f"(alone {beside['chat']['alone']['p50_ms']:.0f} and {beside['chat']['alone']['p99_ms']:.0f}), "
+            f"at {many(beside['hog']['together_per_s'])} pushes/s",
             "",
         ),
         (
