@@ -18,11 +18,11 @@ from typing import Final, NamedTuple
 
 # What is in hand beyond what the way holds: much, which is cheapest, while nobody would wait behind it. And more than
 # the way holds, so that the hand grows with each round trip until it is enough.
-SLACK_S: Final = 0.05
+SLACK_S: Final = 0.15
 TRIP_TIMES: Final = 1.5
 # of the most that may be in hand, so much is for the slack at most: what bounds a flow by the places that are free
 # (``sharing``) must not bind while flows are served by their weights
-SLACK_SHARE_MOST: Final = 0.125
+SLACK_SHARE_MOST: Final = 0.25
 SLACK_IN_COMPANY_S: Final = 0.002
 TRIP_TIMES_IN_COMPANY: Final = 1.25
 # With fewer for each link, TLS and the kernel cost more than the pushes. A round is three quarters of it, so a batch

@@ -42,7 +42,7 @@ class Worker:
 
 @pytest.mark.parametrize("trip_s", [0.01, 0.03, 0.07])
 def test_the_hand_holds_what_the_way_holds_at_the_rate_of_the_answers(trip_s: float) -> None:
-    per_s = 40_000
+    per_s = 20_000
     alone = Worker().look(int(per_s * LOOK_S), trip_s=trip_s)
     shared = Worker().look(int(per_s * LOOK_S), trip_s=trip_s, company=True)
     assert alone == pytest.approx(per_s * (TRIP_TIMES * trip_s + SLACK_S), rel=0.01)
