@@ -100,7 +100,7 @@ class Pools:
             self._leaving.add(pool)
             self._closed(pool)
             pool.retire()
-            self._give_back(pool)
+            self.give_back(pool)
 
     def tend(self) -> None:
         """To be called now and then; closes pools that nobody has used for long."""
@@ -108,7 +108,7 @@ class Pools:
             pool.tend()
         for pool in tuple(self._leaving):
             # what a link is told was never processed comes back to its pool
-            self._give_back(pool)
+            self.give_back(pool)
             if not pool.links:
                 self._leaving.discard(pool)
         latest_s = self._clock() - self._options.idle_s
@@ -116,6 +116,7 @@ class Pools:
             if pool.used_s < latest_s and not pool.in_hand():
                 self.close(pool)
 
-    def _give_back(self, pool: Pool) -> None:
+    def give_back(self, pool: Pool) -> None:
+        """What the pool has not sent is ready again, for whoever claims next."""
         self._endings.put_back(pool.backlog)
         pool.backlog.clear()

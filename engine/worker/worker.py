@@ -283,8 +283,7 @@ class _Worker:
         while True:
             for pool in pools:
                 # in every round: the last outcomes of a link may hand jobs back to its pool
-                self._endings.put_back(pool.backlog)
-                pool.backlog.clear()
+                self._router.pools.give_back(pool)
             if not self._hand.jobs:
                 return
             if loop.time() > deadline_s:

@@ -27,4 +27,5 @@ def command(result: Mapping[str, Any]) -> str:
 
 
 def on_slow_memory(results: Results) -> Results:
+    """Those of the machine whose memory is slow, by the names that the first machine's have."""
     return {name.removeprefix(SLOW): result for name, result in results.items() if name.startswith(SLOW)}

@@ -4,11 +4,12 @@ from loadtest.bench.cells import Results, Rows, command, many, on_slow_memory, t
 
 
 def headline(results: Results) -> str:
+    """The table. Raises KeyError naming a result that one of the machines has not."""
     sides = [
         [*_fast(each), *_beside(each), *_faulty(each), *_shared(each)]
         for each in (results, on_slow_memory(results))
     ]
-    rows = [(what, seen, slow, command) for (what, seen, command), (_, slow, _) in zip(*sides, strict=True)]
+    rows = [(what, seen, slow, how) for (what, seen, how), (_, slow, _) in zip(*sides, strict=True)]
     return table(("what", "seen", "where memory is slow", "command"), rows)
 
 

@@ -23,6 +23,8 @@ _PROGRAMS: Final = {
 
 def facts() -> dict[str, Any]:
     """The machine and the versions."""
+    # before the look at the memory, which is a load itself
+    load_before = round(os.getloadavg()[0], 2)
     return {
         "cpu": _cpu_model(),
         "cpus": os.cpu_count(),
@@ -32,7 +34,7 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "programs": {name: _said(*command) for name, command in _PROGRAMS.items()},
-        "load_before": round(os.getloadavg()[0], 2),
+        "load_before": load_before,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
     }
