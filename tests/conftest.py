@@ -7,6 +7,19 @@ from pathlib import Path
 import pytest
 from redis_server import RedisServer
 
+LONGEST_VALUE_IN_A_NAME = 80
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A test's name shows text that can be read; of anything else in bytes it shows the argument's name alone.
+
+    Processes that share the tests compare the names, and packed bytes hold the second at which they were packed.
+    """
+    if not isinstance(val, bytes | str):
+        return None
+    text = val.decode("latin-1") if isinstance(val, bytes) else val
+    return None if text.isascii() and text.isprintable() and len(text) <= LONGEST_VALUE_IN_A_NAME else argname
+
 
 @pytest.fixture(scope="session")
 def _redis_process() -> Iterator[RedisServer]:

@@ -27,12 +27,14 @@ def test_names_are_quoted(text: str) -> None:
     assert quoted(text) == repr(text)
 
 
-@pytest.mark.parametrize(
-    "secret",
-    [new_api_key()[0], PEM, *PEM.splitlines()[:-2], "clarion-admin_" + "t" * 43, "a" * 101, "a\nb", "\udcff"],
-)
-def test_what_may_be_a_key_is_not(secret: str) -> None:
-    assert quoted(secret) == f"(not shown, {len(secret)} characters)"
+@pytest.mark.parametrize("text", ["clarion-admin_" + "t" * 43, "a" * 101, "a\nb", "\udcff"])
+def test_what_may_be_a_key_is_not(text: str) -> None:
+    assert quoted(text) == f"(not shown, {len(text)} characters)"
+
+
+def test_keys_are_not() -> None:
+    for secret in [new_api_key()[0], PEM, *PEM.splitlines()[:-2]]:
+        assert quoted(secret) == f"(not shown, {len(secret)} characters)"
 
 
 def test_a_part_of_a_key_among_other_words_is_seen() -> None:
