@@ -66,7 +66,7 @@ for _name, _place in _COMMANDS.items():
 def main() -> None:
     """The console script."""
     log_to_stderr()
-    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+    if len(sys.argv) < 2 or (sys.argv[1].startswith("-") and sys.argv[1] != "--version"):
         # a list of commands shows the first line of each
         for name in _COMMANDS:
             app[name]
