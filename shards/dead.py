@@ -16,6 +16,7 @@ from shards.job import Job, decode_job, encode_job
 from shards.keys import ShardKeys, shard_keys
 from shards.lanes import Lane
 from shards.redis import Call, ScriptConnection, connect, script, store_errors
+from shards.tenant import Tenant
 
 PAGE: Final = 500
 
@@ -59,6 +60,23 @@ class Wanted(NamedTuple):
 
     def has(self, letter: DeadLetter) -> bool:
         return self.tenant in (None, letter.tenant) and letter.reason.startswith(self.reason or "")
+
+
+def sendable(
+    letters: Iterable[DeadLetter], tenants: Iterable[Tenant], *, inherited: bool = False
+) -> list[DeadLetter]:
+    """Those whose tenant there is, among ``tenants``, and has been since before the letter was a push.
+
+    Another tenant may have come to the name. The push would be sent with its credentials, so only if it may be
+    ``inherited``.
+    """
+    since_ms = {tenant.id: tenant.created_ms for tenant in tenants}
+    return [
+        letter
+        for letter in letters
+        if letter.tenant in since_ms
+        and (inherited or since_ms[letter.tenant] <= (letter.admitted_ms or letter.at_ms))
+    ]
 
 
 class DeadLetters:

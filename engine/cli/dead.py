@@ -1,6 +1,7 @@
 """``clarion dead``: pushes that ended unsent, and why; sent again, or thrown away."""
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
@@ -10,7 +11,7 @@ from rich.table import Table
 from engine.cli.errors import CommandError
 from engine.cli.options import StoreParams
 from engine.cli.store import redis_url, with_tenants
-from shards.dead import DeadLetter, DeadLetters, Wanted
+from shards.dead import DeadLetter, DeadLetters, Wanted, sendable
 from shards.job import Job
 from shards.tenants import Tenants
 
@@ -43,7 +44,7 @@ def show_all(
         How many, at most.
     """
     _check_limit(limit)
-    letters = _work(store, lambda dead: dead.newest(Wanted(tenant, reason), limit))
+    letters = _work(store, lambda dead, _: dead.newest(Wanted(tenant, reason), limit))
     if not letters:
         print("There is no such dead letter." if tenant or reason else "There are no dead letters.")
         return
@@ -80,7 +81,7 @@ def show(apns_id: str, /, *, store: StoreParams = _NO_STORE) -> None:
     apns_id
         The push's id, as the API answered it and 'clarion dead list' shows it.
     """
-    letter: DeadLetter = _work(store, lambda dead: dead.one(apns_id.lower()))
+    letter: DeadLetter = _work(store, lambda dead, _: dead.one(apns_id.lower()))
     rows = {
         "id": letter.id,
         "tenant": letter.tenant,
@@ -122,11 +123,13 @@ def replay(
     tenant: str | None = None,
     reason: str | None = None,
     limit: int = 1_000,
+    force: Annotated[bool, Parameter(negative="")] = False,
     store: StoreParams = _NO_STORE,
 ) -> None:
     """Send dead letters again, under their old ids, as if they had never been tried.
 
-    One whose expiration has passed dies again at once. One that is in doubt may have arrived already.
+    One whose expiration has passed dies again at once. One that is in doubt may have arrived already. Those of a
+    tenant that was deleted stay.
 
     For example:
 
@@ -143,21 +146,30 @@ def replay(
         All whose reason begins like this.
     limit
         How many, at most, the newest first; with --tenant or --reason.
+    force
+        Send also what an earlier tenant of the same name left, with the credentials of the one that there is now.
     """
     _check_limit(limit)
     if bool(apns_ids) == bool(tenant or reason):
         raise CommandError("say which: either the ids, or --tenant, --reason or both")
 
-    async def again(dead: DeadLetters) -> tuple[int, int]:
+    async def again(dead: DeadLetters, tenants: Tenants) -> tuple[int, int, int]:
         if apns_ids:
             letters = [await dead.one(each.lower()) for each in apns_ids]
         else:
             letters = await dead.newest(Wanted(tenant, reason), limit)
-        return await dead.replay(letters), len(letters)
+        theirs = await tenants.some(list({letter.tenant for letter in letters}))
+        chosen = sendable(letters, theirs, inherited=force)
+        return await dead.replay(chosen), len(chosen), len(letters)
 
-    replayed, found = _work(store, again)
-    left = f"; {found - replayed} can't be read, or were gone already" if found > replayed else ""
-    print(f"{replayed} of {found} dead letters are queued again{left}.")
+    replayed, chosen, found = _work(store, again)
+    told = f"{replayed} of {found} dead letters are queued again"
+    if chosen > replayed:
+        told += f"; {chosen - replayed} can't be read, or were gone already"
+    if found > chosen:
+        told += f"; {found - chosen} left there, since their tenant was deleted"
+        told += "" if force else " (--force sends what a new tenant has inherited with its name)"
+    print(f"{told}.")
 
 
 @app.command
@@ -186,7 +198,7 @@ def purge(
     """
     if every == bool(tenant or reason):
         raise CommandError("say which: --tenant, --reason or both; or --all for all there are")
-    print(f"{_work(store, lambda dead: dead.purge(Wanted(tenant, reason)))} dead letters are thrown away.")
+    print(f"{_work(store, lambda dead, _: dead.purge(Wanted(tenant, reason)))} dead letters are thrown away.")
 
 
 def masked(device_token: bytes) -> str:
@@ -204,13 +216,13 @@ def _check_limit(limit: int) -> None:
         raise CommandError(f"--limit is {limit}; write a number from 1 to {LIMIT_MOST}")
 
 
-def _work(store: StoreParams, work: Any) -> Any:
+def _work(store: StoreParams, work: Callable[[DeadLetters, Tenants], Awaitable[Any]]) -> Any:
     with redis_url(store) as url:
 
         async def connected(tenants: Tenants) -> Any:
             dead = DeadLetters(url, await tenants.shards())
             try:
-                return await work(dead)
+                return await work(dead, tenants)
             finally:
                 await dead.close()
 

@@ -10,7 +10,8 @@ from test_cli import clarion, creating, one_line
 from loadtest.teams import make_team
 from shards.campaign import apns_id_of, element, new_campaign_id
 from shards.job import Job, decode_job, encode_job
-from shards.keys import CONDITIONS, shard_keys
+from shards.keys import CONDITIONS, TENANTS, shard_keys
+from shards.tenant import Tenant, encode_tenant
 
 IDS = [f"018f3c1e-5b7a-7000-8000-00000000000{number}" for number in range(4)]
 TOKEN = "00fc13adff78512200fc13adff785122"
@@ -76,12 +77,18 @@ def test_a_push_whose_campaign_is_not_known_any_more_is_shown_as_far_as_it_can_b
     apns_id = apns_id_of(lost).decode()
     said, _ = clarion("dead", "show", apns_id, "--redis-url", redis_url, cwd=tmp_path, code=0)
     assert "CampaignUnknown" in said and "its campaign is not known any more" in said
+    put_tenants(raw, Tenant("acme"))
     said, _ = clarion("dead", "replay", apns_id, "--redis-url", redis_url, cwd=tmp_path, code=0)
     assert "0 of 1" in said
     assert left(raw) == 4
 
 
+def put_tenants(raw: redis_py.Redis, *tenants: Tenant) -> None:
+    raw.hset(TENANTS, mapping={tenant.id: encode_tenant(tenant) for tenant in tenants})
+
+
 def test_replay_queues_again_by_id_or_by_reason(raw: redis_py.Redis, redis_url: str, tmp_path: Path) -> None:
+    put_tenants(raw, Tenant("acme"), Tenant("zeta"))
     said, _ = clarion("dead", "replay", IDS[1], "--redis-url", redis_url, cwd=tmp_path, code=0)
     assert "1 of 1 dead letters are queued again." in said
     [job] = raw.lrange("clarion:{01}:high:acme", 0, -1)
@@ -90,6 +97,20 @@ def test_replay_queues_again_by_id_or_by_reason(raw: redis_py.Redis, redis_url: 
     said, _ = clarion("dead", "replay", *words, cwd=tmp_path, code=0)
     assert "2 of 2" in said
     assert left(raw) == 0
+
+
+def test_what_a_deleted_tenant_left_is_not_sent_as_another_s(
+    raw: redis_py.Redis, redis_url: str, tmp_path: Path
+) -> None:
+    # two letters are of an earlier acme, and there is no zeta
+    put_tenants(raw, Tenant("acme", created_ms=1_700_000_000_001))
+    words = ("dead", "replay", "--redis-url", redis_url, *IDS[:3])
+    said, _ = clarion(*words, cwd=tmp_path, code=0)
+    assert "0 of 3" in said and "3 left there, since their tenant was deleted" in said and "--force" in said
+    assert left(raw) == 3
+    said, _ = clarion(*words, "--force", cwd=tmp_path, code=0)
+    assert "2 of 3" in said and "1 left there" in said
+    assert left(raw) == 1
 
 
 def test_purge_throws_away_what_is_named(raw: redis_py.Redis, redis_url: str, tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ import redis as redis_py
 from words import all_jobs, opened, take
 
 from shards.claim import Burial, Holding, Settlement
-from shards.dead import DeadLetters, Wanted
+from shards.dead import DeadLetter, DeadLetters, Wanted, sendable
 from shards.errors import NotFound
 from shards.job import Job, decode_job, encode_job
 from shards.keys import shard_keys
 from shards.lanes import Lane
 from shards.queue import Batch, Queue
 from shards.redis import listening
+from shards.tenant import Tenant
 
 SHARDS = 4
 
@@ -68,6 +69,30 @@ async def test_letters_of_all_shards_are_listed_newest_first(
     put_four(raw)
     async with letters_of(redis_url) as letters:
         assert [letter.id for letter in await letters.newest(wanted, most)] == list(ids)
+
+
+@pytest.mark.parametrize(
+    ("admitted_ms", "at_ms", "tenants", "inherited", "is_sendable"),
+    [
+        (500, 900, [Tenant("acme")], False, True),
+        (500, 900, [Tenant("acme", created_ms=500)], False, True),
+        (500, 900, [Tenant("acme", created_ms=501)], False, False),
+        (500, 900, [Tenant("acme", created_ms=501)], True, True),
+        # of the first version: when it died is all that is known
+        (0, 900, [Tenant("acme", created_ms=501)], False, True),
+        (0, 900, [Tenant("acme", created_ms=901)], False, False),
+        (500, 900, [], False, False),
+        (500, 900, [Tenant("zeta")], True, False),
+    ],
+)
+def test_a_letter_is_sent_for_its_own_tenant_only(
+    admitted_ms: int, at_ms: int, tenants: list[Tenant], inherited: bool, is_sendable: bool
+) -> None:
+    encoded = job("1")
+    letter = DeadLetter(
+        0, "9-0", "acme", "Odd", at_ms, "high", 0, 0, 1, admitted_ms, encoded, decode_job(encoded)
+    )
+    assert sendable([letter], tenants, inherited=inherited) == [letter] * is_sendable
 
 
 async def test_a_long_stream_is_walked_to_its_end(redis_url: str, raw: redis_py.Redis) -> None:
