@@ -11,6 +11,7 @@ from typing import Final
 
 from shards.administration.credentials import CredentialActions
 from shards.administration.keys import KeyActions
+from shards.administration.reading import Reading
 from shards.administration.sealing import Sealing
 from shards.administration.tenants import ApplicationActions, TenantActions
 from shards.redis import ScriptConnection
@@ -35,10 +36,10 @@ class Administration:
     ) -> None:
         self.store: Final = Tenants(url)
         self._scripts = ScriptConnection(url)
-        sealing = Sealing(self.store, open_vault)
-        self.tenants: Final = TenantActions(self.store, Tallies(self._scripts), sealing, now_ms)
+        sealing, reading = Sealing(self.store, open_vault), Reading()
+        self.tenants: Final = TenantActions(self.store, Tallies(self._scripts), sealing, reading, now_ms)
         self.applications: Final = ApplicationActions(self.store, now_ms)
-        self.credentials: Final = CredentialActions(self.store, sealing, now_ms)
+        self.credentials: Final = CredentialActions(self.store, sealing, reading, now_ms)
         self.keys: Final = KeyActions(self.store, now_ms)
 
     def __repr__(self) -> str:

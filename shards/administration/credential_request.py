@@ -126,10 +126,13 @@ class Rotation(NewCredential, kw_only=True, frozen=True, forbid_unknown_fields=T
         | UnsetType
     ) = UNSET
 
-    def check(self, now_ms: int) -> None:
-        """Raises ActionRefused."""
+    def read(self, now_ms: int, team_id: str = "") -> tuple[Credential, bytes]:
         if self.overlap_s is not UNSET:
             check_overlap("overlap_s", self.overlap_s)
+        return super().read(now_ms, team_id)
+
+    def check(self, now_ms: int) -> None:
+        """Raises ActionRefused."""
         # what is left out is looked up later; a certificate is not of another team than one that is not known yet
         (self if self.certificate else self.after(_ANY)).read(now_ms, _ANY.team_id)
 

@@ -7,11 +7,8 @@ Keys are compared only with the tenant's own: whether another tenant has one is 
 stranger had taken could not be had by its owner.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, TypeVar
-from weakref import WeakValueDictionary
 
 import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -19,6 +16,7 @@ from msgspec import UNSET
 
 from shards.administration.checks import CREDENTIALS_MOST, ActionRefused, check_known, listed
 from shards.administration.credential_request import NewCredential, Rotation
+from shards.administration.reading import Reading
 from shards.administration.requests import Expiry
 from shards.administration.sealing import Sealing
 from shards.administration.views import CredentialChange, CredentialList, Done, views_of_credentials
@@ -37,42 +35,37 @@ from shards.tenant import Tenant
 from shards.tenants import Tenants
 from shards.vault import Vault
 
-# how many files are read at a time: each takes a processor, and memory
-_READ_MOST: Final = 2
-
-_Read = TypeVar("_Read")
-
 
 class CredentialActions:
     """Raises ActionRefused, AlreadyExists, NotFound and the store's errors."""
 
-    def __init__(self, tenants: Tenants, sealing: Sealing, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, tenants: Tenants, sealing: Sealing, reading: Reading, now_ms: Callable[[], int]
+    ) -> None:
         self._tenants = tenants
         self._sealing = sealing
+        self._reading = reading
         self._now_ms = now_ms
-        self._readers = asyncio.Semaphore(_READ_MOST)
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def show(self, tenant_id: str) -> CredentialList:
         tenant = await self._tenants.get(tenant_id)
         return CredentialList(credentials=views_of_credentials(tenant, self._now_ms()))
 
     async def add(self, tenant_id: str, new: NewCredential) -> CredentialChange:
-        read = await self._in_turn(tenant_id, lambda: new.read(self._now_ms()))
+        read = await self._reading.in_turn(tenant_id, lambda: new.read(self._now_ms()))
         await self._tenants.get(tenant_id)
         vault = await self._sealing.vault()
-        joining = _sealed(vault, tenant_id, read, self._now_ms())
+        joining = sealed(vault, tenant_id, read, self._now_ms())
         before, after = await self._change(tenant_id, lambda tenant: joined(tenant, joining, vault))
         return self._changed(before, after, joining.credential.name)
 
     async def rotate(self, tenant_id: str, name: str, new: Rotation) -> CredentialChange:
         """Add one beside that credential, for what that is for."""
         now_ms = self._now_ms()
-        await self._in_turn(tenant_id, lambda: new.check(now_ms))
         old = credential_of(await self._tenants.get(tenant_id), name)
-        read = await self._in_turn(tenant_id, lambda: new.after(old).read(now_ms))
+        read = await self._reading.in_turn(tenant_id, lambda: new.after(old).read(now_ms))
         vault = await self._sealing.vault()
-        joining = _sealed(vault, tenant_id, read, now_ms)
+        joining = sealed(vault, tenant_id, read, now_ms)
 
         def change(tenant: Tenant) -> Tenant:
             if new.overlap_s is not UNSET:
@@ -118,13 +111,6 @@ class CredentialActions:
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    async def _in_turn(self, tenant_id: str, read: Callable[[], _Read]) -> _Read:
-        """Read a file while others are served. A tenant has one read at a time, so that files of its that take long
-        keep nobody else's waiting."""
-        turn = self._turns.setdefault(tenant_id, asyncio.Lock())
-        async with turn, self._readers:
-            return await asyncio.to_thread(read)
-
     async def _own_end_ms(self, tenant_id: str, credential: Credential) -> int:
         """When it ends by itself, 0 for never. What is stored beside it may be a wish, so the certificate is asked."""
         if credential.kind == "key":
@@ -165,12 +151,8 @@ class Joining:
     mark: bytes
 
 
-def sealed(vault: Vault, tenant_id: str, new: NewCredential, now_ms: int) -> Joining:
-    """The credential that was asked for, sealed for that tenant. Raises ActionRefused."""
-    return _sealed(vault, tenant_id, new.read(now_ms), now_ms)
-
-
-def _sealed(vault: Vault, tenant_id: str, read: tuple[Credential, bytes], now_ms: int) -> Joining:
+def sealed(vault: Vault, tenant_id: str, read: tuple[Credential, bytes], now_ms: int) -> Joining:
+    """What was read of a request, sealed for that tenant."""
     draft, secret = read
     credential = msgspec.structs.replace(
         draft,

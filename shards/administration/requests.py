@@ -24,6 +24,7 @@ from shards.administration.checks import (
 )
 from shards.administration.credential_request import NewCredential, UnixMs
 from shards.api_key import Scope
+from shards.credential import Credential
 from shards.lanes import Lane
 from shards.tenant import Limits
 
@@ -114,14 +115,19 @@ class NewTenant(TenantChanges, kw_only=True, frozen=True, forbid_unknown_fields=
 
     def check(self, now_ms: int) -> None:
         """Raises ActionRefused."""
+        self.read(now_ms)
+
+    def read(self, now_ms: int) -> tuple[Credential, bytes] | None:
+        """Its credential, not sealed yet, and the secret of that. Raises ActionRefused."""
         check_tenant_name("name", self.name)
         super().check(now_ms)
         check_bundle_ids("applications", self.applications)
-        if self.credential is not None:
-            try:
-                self.credential.check(now_ms)
-            except ActionRefused as refused:
-                raise refused.within("credential") from None
+        if self.credential is None:
+            return None
+        try:
+            return self.credential.read(now_ms)
+        except ActionRefused as refused:
+            raise refused.within("credential") from None
 
 
 class NewApplication(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ from msgspec import UNSET
 
 from shards.administration.checks import APPLICATIONS_MOST, ActionRefused, listed
 from shards.administration.credentials import forget_conditions, joined, sealed
+from shards.administration.reading import Reading
 from shards.administration.requests import NewApplication, NewTenant, TenantChanges, WhichLane
 from shards.administration.sealing import Sealing
 from shards.administration.views import (
@@ -35,11 +36,17 @@ class TenantActions:
     """Raises ActionRefused, AlreadyExists, NotFound and the store's errors."""
 
     def __init__(
-        self, tenants: Tenants, tallies: Tallies, sealing: Sealing, now_ms: Callable[[], int]
+        self,
+        tenants: Tenants,
+        tallies: Tallies,
+        sealing: Sealing,
+        reading: Reading,
+        now_ms: Callable[[], int],
     ) -> None:
         self._tenants = tenants
         self._tallies = tallies
         self._sealing = sealing
+        self._reading = reading
         self._now_ms = now_ms
 
     async def create(self, new: NewTenant) -> NewTenantView:
@@ -48,15 +55,15 @@ class TenantActions:
         Not while pushes of an earlier tenant of that name wait or are in hand.
         """
         now_ms = self._now_ms()
-        new.check(now_ms)
+        read = await self._reading.in_turn(new.name, lambda: new.read(now_ms))
         await self._refuse_beyond_shards(new)
         await self._refuse_to_inherit(new.name)
         tenant = Tenant(id=new.name, topics=tuple(dict.fromkeys(new.applications)), created_ms=now_ms)
         tenant = _changed(tenant, new)
-        if new.credential is not None:
+        if read is not None:
             vault = await self._sealing.vault()
             try:
-                tenant = joined(tenant, sealed(vault, new.name, new.credential, now_ms), vault)
+                tenant = joined(tenant, sealed(vault, new.name, read, now_ms), vault)
             except ActionRefused as refused:
                 raise refused.within("credential") from None
         secret, prefix = new_api_key()
