@@ -123,6 +123,13 @@ class Feeder:
         if not self._stir.is_set() and (self._awake or self._withheld) and self._wants():
             self._stir.set()
 
+    def tend(self) -> None:
+        """To be called now and then. What fills the hand may be stuck, so that no answer stirs us: then others may be
+        claimed in its place, which shows only when it is looked at."""
+        if (self._awake or self._withheld) and not self._wants():
+            self._look()
+        self.stir()
+
     def quiet(self) -> None:
         """Claim no more."""
         self._quiet = True
@@ -135,7 +142,7 @@ class Feeder:
             self._stir.clear()
             if self._quiet:
                 return
-            self._hand.look(time.monotonic(), self._router.way, self._in_company())
+            self._look()
             if not self._wants():
                 # whatever makes room stirs us
                 continue
@@ -162,6 +169,9 @@ class Feeder:
             if jobs < LITTLE and not self._quiet:
                 await asyncio.sleep(BREATH_S)
             self.stir()
+
+    def _look(self) -> None:
+        self._hand.look(time.monotonic(), self._router.way, self._in_company())
 
     def _wants(self) -> bool:
         """Whether there should be a round, if a shard is awake. One that was rung is not made to wait."""

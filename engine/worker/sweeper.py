@@ -21,8 +21,8 @@ WAKE_ALL_S: Final = 10.0
 
 
 class Sweeper:
-    """Tasks, twice a second: 1 promote; 2 tend the pools; 3 divide slow claims; 4 pulse; 5 report. Now and then: 6 look
-    at all shards; 7 forget old dead letters."""
+    """Tasks, twice a second: 1 promote; 2 tend the pools and the feeder; 3 divide slow claims; 4 pulse; 5 report. Now
+    and then: 6 look at all shards; 7 forget old dead letters."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Sweeper:
                     )
             except StoreError as error:
                 LOG.warning("due retries and old dead letters wait for Redis: %s", error)
-            self._feeder.stir()
+            self._feeder.tend()
             await asyncio.sleep(SWEEP_S)
 
     async def _promote(self) -> None:

@@ -341,6 +341,28 @@ def test_a_flow_that_has_room_left_and_gave_nothing_is_not_asked_again_and_again
     run(scenario)
 
 
+def test_a_shard_without_a_bell_is_claimed_from_while_all_that_is_in_hand_is_stuck() -> None:
+    async def scenario() -> None:
+        async with Rig() as rig:
+            store = Store({})
+            async with feeding(rig, store, 1) as (feeder, *_):
+                await until(lambda: "<Feeder 0 of 1" in repr(feeder), lambda: feeder)
+                silent = Claim(Holding(1, "1.a"), "1.a:1", rig.hand.goal())
+                rig.hand.take(silent, [("silent/production", silent.left)])
+                # a retry that is due, or a shard whose holder died
+                ours = job(rig.teams[0])
+                store.stock[0] = [[ours]]
+                feeder.wake((0,))
+                for _ in range(4):
+                    await asyncio.sleep(0.12)
+                    feeder.tend()
+                await until(
+                    lambda: rig.times_accepted(ids([(ours, None)])) == {1}, lambda: (feeder, rig.hand)
+                )
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("failures", [1, 2])
 def test_a_settlement_that_got_no_answer_is_repeated_until_it_did(failures: int) -> None:
     async def scenario() -> None:
