@@ -12,6 +12,8 @@ from engine.http2.header_encoder import Field, Profile
 from shards.job import Job
 
 DEVICE_PATH: Final = b"/3/device/"
+# of one book: a key has 400 topics at most, but a tenant may make up push types, and with them topics, for ever
+PROFILES_MOST: Final = 1_000
 
 # (job, the run that it was claimed in): what comes back with the job's outcome
 Held = tuple[Job, Any]
@@ -41,6 +43,8 @@ class ProfileBook:
         fields = [*self._shared, (b"apns-topic", topic.encode()), (b"apns-push-type", push_type.encode())]
         if priority:
             fields.append((b"apns-priority", b"%d" % priority))
+        if len(self.profiles) >= PROFILES_MOST:
+            self.profiles.clear()
         profile = self.profiles[topic, push_type, priority] = Profile(tuple(fields), b"apns-id")
         return profile
 

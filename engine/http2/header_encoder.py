@@ -24,6 +24,8 @@ TABLE_SIZE_MOST: Final = 4_096
 ENTRY_OVERHEAD: Final = 32
 # a longer block is not cached, so that a cached one fits into the smallest frame with a path and a varying value
 BLOCK_MOST: Final = 15_000
+# so many profiles are cached
+BLOCKS_MOST: Final = 1_000
 
 _STATIC: Final[dict[tuple[bytes, bytes], int]] = {}
 _STATIC_NAMES: Final[dict[bytes, int]] = {}
@@ -111,6 +113,9 @@ class HeaderEncoder:
             last = self._field(profile.varying, value)
         if len(self._entries) == entries:
             cached = block + last[: -len(text(value))]
+            if len(self.blocks) >= BLOCKS_MOST:
+                # nobody says which of them will come again
+                self.blocks.clear()
             if len(cached) <= BLOCK_MOST:
                 self.blocks[profile] = cached
         else:

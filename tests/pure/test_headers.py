@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.apns.headers import ProfileBook, requests
+from engine.apns.headers import PROFILES_MOST, ProfileBook, requests
 from engine.apns.identity import Badge, ClientCertificate
 from engine.http2.request_writer import Request
 from shards.job import Job
@@ -124,6 +124,14 @@ def test_each_topic_push_type_and_priority_has_a_profile_of_its_own(fields: dict
     book = ProfileBook(b"localhost", BADGE)
     assert request_of(job(), book).profile is not request_of(job(**fields), book).profile
     assert len(book.profiles) == 2
+
+
+def test_a_book_holds_so_many_profiles_at_most_however_many_push_types_are_made_up() -> None:
+    book = ProfileBook(b"localhost:2197", BADGE)
+    for number in range(2 * PROFILES_MOST):
+        made = request_of(job(push_type=f"made{number}"), book)
+        assert (b"apns-push-type", b"made%d" % number) in made.profile.fields
+        assert len(book.profiles) <= PROFILES_MOST
 
 
 def test_requests_are_made_only_as_they_are_asked_for_and_carry_their_job_along() -> None:

@@ -8,7 +8,15 @@ from hpack import Decoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.http2.header_encoder import ENTRY_OVERHEAD, TABLE_SIZE_MOST, Field, HeaderEncoder, Profile, text
+from engine.http2.header_encoder import (
+    BLOCKS_MOST,
+    ENTRY_OVERHEAD,
+    TABLE_SIZE_MOST,
+    Field,
+    HeaderEncoder,
+    Profile,
+    text,
+)
 
 METHOD = (b":method", b"POST")
 TOPIC = (b"apns-topic", b"com.example.app")
@@ -194,6 +202,15 @@ def test_a_block_too_long_for_the_smallest_frame_is_not_cached() -> None:
     for _ in range(3):
         peer.arrives(profile, b"1")
     assert profile not in peer.encoder.blocks
+
+
+def test_so_many_profiles_are_cached_at_most_and_those_let_go_still_arrive() -> None:
+    peer = Peer()
+    peer.settings(0)
+    profiles = [Profile((METHOD, (b"apns-push-type", b"%d" % n)), b"apns-id") for n in range(BLOCKS_MOST + 2)]
+    for profile in (*profiles, *profiles[:2]):
+        peer.arrives(profile, b"1")
+        assert profile in peer.encoder.blocks and len(peer.encoder.blocks) <= BLOCKS_MOST
 
 
 def test_strings_have_their_length_in_as_many_bytes_as_it_needs() -> None:
