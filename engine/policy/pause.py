@@ -15,6 +15,8 @@ from engine.apns.headers import Held
 from engine.policy.backoff import doubled_s
 
 WHOLE: Final = ""  # in place of a topic: the credential with all its topics
+# topics of one credential; beyond that the one that was refused first is let go, and may try again
+TOPICS_MOST: Final = 1_000
 
 
 class PauseOptions(NamedTuple):
@@ -74,6 +76,8 @@ class Pauses:
             return None
         strikes = pause.strikes + 1 if pause is not None else 1
         delay_s = doubled_s(strikes - 1, self._options.first_s, self._options.most_s)
+        if pause is None and topic and len(self._by_topic) >= TOPICS_MOST:
+            del self._by_topic[next(filter(None, self._by_topic))]
         begun = self._by_topic[topic] = Pause(reason, now_s, now_s + delay_s, strikes)
         return begun
 
@@ -92,7 +96,9 @@ class Pauses:
     def sift(self, held: list[Held], now_s: float) -> "Sifted":
         """Which of these may be sent now, and which are put off for how long."""
         put_off, tries = [], False
-        for topic, pause in tuple(self._by_topic.items()):
+        # a tenant may have had a great many refused, and most pushes are for none of them
+        topics = {WHOLE, *(entry[0].topic for entry in held)}
+        for topic, pause in [each for each in self._by_topic.items() if each[0] in topics]:
             concerned = [entry for entry in held if topic in (WHOLE, entry[0].topic)]
             if not concerned:
                 continue

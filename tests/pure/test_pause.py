@@ -1,9 +1,11 @@
 """Pauses of credentials and topics: what begins one, what makes the next one longer, and what ends it."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from engine.apns.headers import Held
-from engine.policy.pause import WHOLE, Pause, PauseOptions, Pauses
+from engine.policy.pause import TOPICS_MOST, WHOLE, Pause, PauseOptions, Pauses
 from shards.job import Job
 
 OPTIONS = PauseOptions(first_s=5.0, most_s=60.0, try_s=10.0, behind_s=1.0)
@@ -121,3 +123,26 @@ def test_a_topic_and_its_credential_may_pause_together() -> None:
     assert send == []
     assert sum(len(some) for some, _ in put_off) == 2
     assert "a for InvalidProviderToken x1" in repr(pauses) and "all for Forbidden x1" in repr(pauses)
+
+
+def test_of_too_many_topics_the_first_is_let_go_and_the_credential_stays() -> None:
+    pauses = paused(WHOLE)
+    for number in range(TOPICS_MOST):
+        pauses.refused(f"topic-{number}", REASON, 100.0)
+    assert len(list(pauses)) == TOPICS_MOST
+    assert WHOLE in pauses and "topic-0" not in pauses and f"topic-{TOPICS_MOST - 1}" in pauses
+
+
+def test_topics_that_are_paused_cost_pushes_for_others_next_to_nothing() -> None:
+    pauses, looked = Pauses(OPTIONS), 0
+    for number in range(TOPICS_MOST):
+        pauses.refused(f"topic-{number}", REASON, 100.0)
+
+    class Counting(list[Held]):
+        def __iter__(self) -> Iterator[Held]:
+            nonlocal looked
+            looked += 1
+            return super().__iter__()
+
+    assert pauses.sift(Counting(held("a", "b")), 101.0) == (held("a", "b"), [], False)
+    assert looked == 1
