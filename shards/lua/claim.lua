@@ -197,7 +197,9 @@ local turns = redis.call('HMGET', KEYS[10], 'high', 'low', 'owed')
 high, low = lane_of('high', KEYS[2], turns[1]), lane_of('low', KEYS[3], turns[2])
 -- a little more than is owed, since thirds add up to less than one
 owed = (tonumber(turns[3]) or 0) + 1e-6
-local reserved = low.length > 0 and math.min(want, math.floor(owed + want * low_share)) or 0
+-- no more than the low lane is owed when the high lane has the rest: what is kept beyond that would go back to the high
+-- lane, and be counted for neither
+local reserved = low.length > 0 and math.min(want, math.floor(owed * (1 - low_share) + want * low_share)) or 0
 serve(high, want - reserved)
 local of_high = taken
 local more = low.length > 0 and left_in(high) > 0

@@ -74,6 +74,19 @@ async def test_what_one_lane_cannot_fill_goes_to_the_other(redis_url: str) -> No
         assert portions(claimed) == [("high", "chat", 13), ("low", "mail", 37)]
 
 
+@pytest.mark.parametrize("most", [1, 2, 4])
+@pytest.mark.parametrize("low_share", [0.1, 0.15, 0.3, 0.4])
+async def test_the_low_lane_has_its_share_of_claims_of_any_size(
+    redis_url: str, low_share: float, most: int
+) -> None:
+    async with opened(redis_url) as queue:
+        holding = await fill(queue, (LOW, "mail", 400), (HIGH, "chat", 400))
+        claims = [await take(queue, holding, n, most=most, low_share=low_share) for n in range(100)]
+        low = sum(jobs for claimed in claims for lane, _, jobs in portions(claimed) if lane == "low")
+        # of a single job no more than one can be owed, so a little is forgotten
+        assert low_share * 0.8 <= low / (100 * most) <= low_share
+
+
 async def test_many_small_claims_leave_the_low_lane_its_share_too(redis_url: str) -> None:
     async with opened(redis_url) as queue:
         holding = await fill(queue, (LOW, "mail", 100), (HIGH, "chat", 100))
