@@ -88,6 +88,8 @@ class Leases:
         self._valid_until_s = float("-inf")
         self._leaving = False
         self._wake = asyncio.Event()
+        # a round that is under way when we leave would take all of it back
+        self._round = asyncio.Lock()
 
     def __repr__(self) -> str:
         left_s = self._valid_until_s - self._clock()
@@ -119,7 +121,8 @@ class Leases:
             self._wake.clear()
             began_s = self._clock()
             try:
-                pending = await self._beat()
+                async with self._round:
+                    pending = await self._beat()
             except StoreError as error:
                 LOG.warning("leases can't be renewed now: %s", error)
                 pending = False
@@ -133,9 +136,10 @@ class Leases:
         self._leaving = True
         self._wake.set()
         try:
-            await self._queue.announce(self._member, 0)
-            if self.held:
-                await self._queue.release(list(self.held.values()))
+            async with self._round:
+                await self._queue.announce(self._member, 0)
+                if self.held:
+                    await self._queue.release(list(self.held.values()))
         except StoreError as error:
             LOG.warning("leases are left to lapse: %s", error)
         self.held.clear()
@@ -170,8 +174,7 @@ class Leases:
         self._yield(holding.shard)
         self._yielding.discard(holding.shard)
         self._doubted.pop(holding.shard, None)
-        # a beat may still be under way while we leave
-        self.held.pop(holding.shard, None)
+        del self.held[holding.shard]
         self._lost(holding)
 
     async def _release(self) -> None:

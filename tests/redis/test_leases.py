@@ -118,6 +118,32 @@ async def test_a_member_that_leaves_hands_its_shards_over_before_its_leases_laps
         await b.until_open(SHARDS)
 
 
+@pytest.mark.parametrize("verb", ["announce", "renew", "acquire"])
+async def test_a_member_that_leaves_in_the_middle_of_a_round_takes_nothing_back_with_it(
+    redis_url: str, raw: redis_py.Redis, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    async with member(redis_url, "a", lease_s=60.0, runs=verb == "acquire") as a:
+        if verb != "acquire":
+            # it holds all before the round in which it leaves
+            await a.leases._beat()
+            a.start()
+        call, at_it = getattr(a.queue, verb), asyncio.Event()
+
+        async def slow(*args: object, **how: object) -> object:
+            at_it.set()
+            await asyncio.sleep(0.05)
+            return await call(*args, **how)
+
+        monkeypatch.setattr(a.queue, verb, slow)
+        await asyncio.wait_for(at_it.wait(), WAIT_S)
+        monkeypatch.undo()
+        await a.leases.leave()
+        assert a.task is not None
+        await asyncio.wait((a.task,), timeout=WAIT_S)
+        assert not raw.zrange(MEMBERS, 0, -1)
+        assert [shard for shard in range(SHARDS) if raw.exists(shard_keys(shard).lease)] == []
+
+
 async def test_a_member_that_is_started_again_takes_its_shards_back_at_once(redis_url: str) -> None:
     # its leases do not lapse while this test waits
     async with member(redis_url, "a", lease_s=6 * WAIT_S) as a:
