@@ -4,11 +4,15 @@ A claim stays in Redis until the last of its jobs has met its fate. A push that 
 hundred that were accepted long ago, and all of them would be sent again if the worker died. So now and then claims that
 are old and mostly done are divided. Each division halves what is kept at least, so it costs little in all; and a
 gateway whose pushes are answered within a second never comes here.
+
+A shard that is to go to another holder waits for its claims. A push that no link takes may wait for as long as its host
+is away, so those are taken back after as long.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
+from engine.apns.headers import Held
 from engine.link.pool import Pool
 from engine.worker.hand import Claim, Hand, HeldRun
 from shards.claim import Run, Settlement
@@ -46,3 +50,14 @@ def carry_over(hand: Hand, pools: Iterable[Pool], now_s: float) -> list[Settleme
         # a job that is nowhere to be found now is on its way from one place to the next
         if sum(map(len, rest.values())) == claim.left
     ]
+
+
+def take_back(pools: Iterable[Pool], shards: Collection[int], now_s: float) -> Iterator[Held]:
+    """Take what of these shards has long waited for a link out of the pools."""
+
+    def is_due(held: Held) -> bool:
+        claim: Claim = held[1].claim
+        return claim.holding.shard in shards and now_s - claim.since_s >= AFTER_S
+
+    for pool in pools:
+        yield from pool.drop(is_due)

@@ -28,7 +28,7 @@ meanwhile may have died with pushes that it had sent. The fence tells, which cou
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -97,6 +97,11 @@ class Leases:
             f"<Leases of {self._member}: {len(self.held)} of {self._shards} shards, "
             f"{len(self._yielding)} yielding, good for {left_s:.1f} s>"
         )
+
+    @property
+    def yielding(self) -> Collection[int]:
+        """Shards that are claimed from no more, and are to be released when no claim on them is in hand."""
+        return self._yielding
 
     def may_send(self) -> bool:
         """Whether what is in hand is certainly still ours to send."""

@@ -19,7 +19,7 @@ from engine.link.contexts import Contexts
 from engine.link.host import Host
 from engine.options import EngineOptions
 from engine.worker.bells import Bells
-from engine.worker.carry import carry_over
+from engine.worker.carry import carry_over, take_back
 from engine.worker.conditions import ConditionLog
 from engine.worker.dealer import Dealer
 from engine.worker.endings import Endings
@@ -208,14 +208,17 @@ class _Worker:
             self._leases.held,
             self._feeder,
             self._router,
-            self._divide_slow_claims,
+            self._end_slow_claims,
             Report(self._sheet, self._endings.tally, self._hand, pools, self._leases.held),
             options.dead_kept_s,
             self._pulse,
         )
 
-    def _divide_slow_claims(self) -> None:
-        for part in carry_over(self._hand, self._router.pools.all(), time.monotonic()):
+    def _end_slow_claims(self) -> None:
+        pools, now_s = self._router.pools.all(), time.monotonic()
+        if self._leases.yielding:
+            self._endings.put_back(take_back(pools, self._leases.yielding, now_s))
+        for part in carry_over(self._hand, pools, now_s):
             self._settler.add(part)
 
     def _on_gained(self, holding: Holding) -> None:

@@ -6,6 +6,11 @@ from pathlib import Path
 
 from worker_process import Place, run, until
 
+from engine.policy.assignment import assign
+from shards.job import Job
+from shards.placement import base_shard, device_shard
+from shards.tenants import DEFAULT_SHARDS
+
 LOAD = 2_000
 LEASE_S = 1.0
 # one answer takes a while and few streams are allowed, so that most of what the worker holds has not been sent
@@ -65,5 +70,30 @@ def test_the_shards_of_a_dead_host_move_after_the_lease_and_those_of_a_living_on
             following = await place.enqueue(place.jobs(200))
             await until(lambda: place.accepted(following) == {1: 200}, lambda: second)
             assert "has another holder" not in second.log.read_text()
+
+    run(scenario)
+
+
+def test_a_shard_moves_though_a_push_of_it_waits_for_a_link_that_nobody_can_open(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with Place(redis_url, tmp_path, spread=DEFAULT_SHARDS) as place:
+            tenant = place.teams[0].tenant
+            base = base_shard(tenant, DEFAULT_SHARDS)
+            moving = assign(DEFAULT_SHARDS, ["node/0", "other/0"])["other/0"]
+
+            def moves(job: Job) -> bool:
+                shard = device_shard(base, job.device_token, DEFAULT_SHARDS, DEFAULT_SHARDS)
+                return shard in moving
+
+            first = await place.worker(lease_s=LEASE_S)
+            # nobody listens there, and a few pushes are kept to try with
+            waiting = await place.enqueue(list(filter(moves, place.jobs(50, environment="sandbox")))[:4])
+            await until(place.claims, lambda: first)
+            second = await place.worker(node="other", lease_s=LEASE_S)
+            pushed = await place.enqueue(place.jobs(500))
+            await until(lambda: place.accepted(pushed) == {1: 500}, lambda: (first, second))
+            await until(lambda: place.queued() == dict.fromkeys(waiting, 1), place.queued)
 
     run(scenario)

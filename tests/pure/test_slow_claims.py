@@ -6,7 +6,7 @@ import pytest
 
 from engine.link.pool import Pool, PoolKey
 from engine.policy.links import LinkOptions
-from engine.worker.carry import AFTER_S, carry_over, slow
+from engine.worker.carry import AFTER_S, carry_over, slow, take_back
 from engine.worker.hand import Claim, Hand, HeldRun
 from shards.claim import Holding, Retry, Run, Settlement
 from shards.job import Job, encode_job
@@ -105,3 +105,17 @@ def test_jobs_of_claims_that_are_not_slow_are_left_where_they_are() -> None:
     [settlement] = carry_over(hand, [one], NOW_S)
     assert sum(len(run.jobs) for run in settlement.rest) == 2
     assert young.claim_id == "1.a:9"
+
+
+@pytest.mark.parametrize(
+    ("shards", "since_s", "taken"),
+    [({3}, NOW_S - AFTER_S, True), ({3}, NOW_S - 0.9 * AFTER_S, False), ({4}, NOW_S - AFTER_S, False)],
+)
+def test_what_waits_for_a_link_is_taken_back_from_the_shards_that_are_to_go(
+    shards: set[int], since_s: float, taken: bool
+) -> None:
+    waiting, run = pool(), HeldRun(claim(2, 2, since_s=since_s), "high", "a")
+    held = [(job, run) for job in jobs(2)]
+    waiting.backlog.extend(held)
+    assert list(take_back([waiting], shards, NOW_S)) == held * taken
+    assert list(waiting.backlog) == held * (not taken)
