@@ -60,6 +60,8 @@ class Meters:
 
     async def take(self, allowance: Allowance, pushes: int) -> Take | StoreError:
         """Take in so many pushes: TAKEN or OVER, or why Redis could not be asked."""
+        # it may have been forgotten while the body arrived, and another may stand in its place
+        allowance = self._allowances.setdefault(allowance.tenant, allowance)
         now_s = self._now_s()
         taken = allowance.take(pushes, now_s)
         if taken is Take.ASK:
@@ -72,12 +74,13 @@ class Meters:
 
     def give_back(self, allowance: Allowance, pushes: int) -> None:
         """So many that were taken in are not stored, and do not count. Takes no time."""
-        if self._allowances.get(allowance.tenant) is not allowance:
+        known = self._allowances.get(allowance.tenant)
+        if known is None:
             # forgotten meanwhile
             return
-        allowance.restore(pushes)
-        if allowance.has_spare():
-            self._stand_in_line(allowance)
+        known.restore(pushes)
+        if known.has_spare():
+            self._stand_in_line(known)
 
     def headers(self, allowance: Allowance) -> str:
         """The header lines of an answer to a tenant with a rate."""

@@ -267,6 +267,27 @@ def test_what_was_taken_in_by_an_allowance_that_is_forgotten_is_not_given_back()
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("seen_again", [False, True])
+def test_an_allowance_that_is_forgotten_while_a_body_arrives_leaves_nobody_waiting(seen_again: bool) -> None:
+    async def scenario() -> None:
+        bucket, meters = opened()
+        zeta = of(meters, ZETA)
+        bucket.now_s += FORGET_AFTER_S
+        await meters.sweep()
+        assert "0 tenants" in repr(meters)
+        known = of(meters, ZETA) if seen_again else zeta
+        async with asyncio.timeout(10):
+            fates = await asyncio.gather(meters.take(zeta, 4), meters.take(of(meters, ACME), 1))
+        assert fates == [Take.TAKEN, Take.TAKEN]
+        assert of(meters, ZETA) is known
+        # of the ten that the bucket had, with the chunk of three to be ahead
+        assert known.left == 3
+        meters.give_back(zeta, 4)
+        assert known.left == 7
+
+    asyncio.run(scenario())
+
+
 OTHERS: Place = (1, Lane.LOW, "acme", 10)
 HERE: Place = (0, Lane.HIGH, "acme", 10)
 PARCEL = Parcel({HERE: [b"1", b"2"], OTHERS: [b"3"]}, 3, 3)
