@@ -70,6 +70,10 @@ local function budget_of(flow, per_s)
   local full = math.max(1, per_s / 4)
   local jobs, at_ms = string.match(redis.call('HGET', KEYS[9], flow) or '', '^(%S+) (%S+)$')
   local budget = jobs and math.min(full, jobs + math.max(0, now_ms - at_ms) * per_s / 1000) or full
+  if jobs and now_ms < tonumber(at_ms) then
+    -- the clock was set back: counted from now, or the flow would rest until it is there again
+    redis.call('HSET', KEYS[9], flow, string.format('%.6f %d', budget, now_ms))
+  end
   if budget < 1 then
     local wait_ms = math.ceil((1 - budget) * 1000 / per_s)
     again_ms = math.max(2, math.min(again_ms or wait_ms, wait_ms))

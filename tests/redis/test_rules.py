@@ -118,6 +118,21 @@ async def test_a_rate_is_kept_and_the_claim_says_when_there_is_more(
         await at.tenants.close()
 
 
+async def test_a_rate_goes_on_when_the_clock_of_redis_is_set_back(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    async with opened(redis_url) as queue:
+        at = await desk(queue, redis_url, "a", each=100)
+        await limit(at.tenants, "a", send_per_s=80)
+        assert await at.take() == [("high", "a", 5)]
+        budget, at_ms = raw.hget(KEYS.budgets, "a").split()
+        raw.hset(KEYS.budgets, "a", b"%s %d" % (budget, int(at_ms) + 3_600_000))
+        assert await at.take() == []
+        await asyncio.sleep(0.06)
+        assert [flow for _, flow, _ in await at.take()] == ["a"]
+        await at.tenants.close()
+
+
 async def test_a_change_of_spread_moves_the_rate_with_it(redis_url: str, raw: redis_py.Redis) -> None:
     tenants = Tenants(redis_url)
     await tenants.create(Tenant("a", limits=Limits(send_per_s=80), spread=4), *new_api_key())
