@@ -1,6 +1,8 @@
+#!lua
 -- replay: make a dead letter a ready job again.
 -- Atomic because a job is in exactly one place: it leaves the dead in the step in which it is ready. A second replay
--- of the same letter does nothing. Like enqueue it is refused while Redis is out of memory.
+-- of the same letter does nothing. Like enqueue it is refused while Redis is out of memory: whole, as the first line
+-- has it, since a script without one is only refused its first command, and to take a letter away needs no memory.
 --
 -- KEYS[1] dead      KEYS[2] ring of the lane    KEYS[3] ready list of the flow (ring key, colon, flow)
 -- KEYS[4] unrung    KEYS[5] bell (a channel; declared for its hash tag)    KEYS[6] deaths

@@ -9,7 +9,7 @@ from words import all_jobs, opened, take
 
 from shards.claim import Burial, Holding, Settlement
 from shards.dead import DeadLetter, DeadLetters, Wanted, sendable
-from shards.errors import NotFound
+from shards.errors import NotFound, StoreRefused
 from shards.job import Job, decode_job, encode_job
 from shards.keys import shard_keys
 from shards.lanes import Lane
@@ -159,6 +159,20 @@ async def test_a_replay_enqueues_with_the_same_id_and_no_attempts_once(
         assert [(run.lane, run.flow) for run in claimed.runs] == [("low", "zeta")]
         assert all_jobs(claimed) == [job("2")]
         assert len(await letters.newest(Wanted(), 10)) == 3
+
+
+async def test_without_memory_a_letter_stays_in_its_place(redis_url: str, raw: redis_py.Redis) -> None:
+    put_four(raw)
+    async with letters_of(redis_url) as letters:
+        found = await letters.newest(Wanted(), 1)
+        raw.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(StoreRefused, match="maxmemory"):
+                await letters.replay(found)
+        finally:
+            raw.config_set("maxmemory", 0)
+        assert await letters.newest(Wanted(), 1) == found
+        assert await letters.replay(found) == 1
 
 
 async def test_what_can_not_be_read_is_listed_and_never_replayed(redis_url: str, raw: redis_py.Redis) -> None:
