@@ -103,9 +103,10 @@ class Pushes:
     ) -> Answer | Refusal:
         if media_type(request.headers.get("Content-Type", "")) != JSON:
             return ONE_IS_JSON
-        body = await self._read(request, tenant)
-        if isinstance(body, Refusal):
-            return body
+        read = await self._read(request, tenant)
+        if isinstance(read, Refusal):
+            return read
+        body, tenant = read
         notification = decode_one(body)
         if isinstance(notification, Refusal):
             return notification
@@ -127,9 +128,10 @@ class Pushes:
         media = media_type(request.headers.get("Content-Type", ""))
         if media is None:
             return BATCH_IS_JSON
-        body = await self._read(request, tenant)
-        if isinstance(body, Refusal):
-            return body
+        read = await self._read(request, tenant)
+        if isinstance(read, Refusal):
+            return read
+        body, tenant = read
         if not body:
             return EMPTY_BODY
         decode = decode_lines if media == NDJSON else decode_array
@@ -155,9 +157,10 @@ class Pushes:
     ) -> Answer | Refusal:
         if media_type(request.headers.get("Content-Type", "")) != JSON:
             return CAMPAIGN_IS_JSON
-        body = await self._read(request, tenant)
-        if isinstance(body, Refusal):
-            return body
+        read = await self._read(request, tenant)
+        if isinstance(read, Refusal):
+            return read
+        body, tenant = read
         decoded = decode_request(body, self._options.campaign_devices_most, ADDRESSED_AT_ONCE)
         if isinstance(decoded, Refusal):
             return decoded
@@ -181,9 +184,19 @@ class Pushes:
         results = admitted.results({where: refusal_for(reason) for where, reason in refused.items()})
         return await answer_in_order(results, request_id, minimal=_wants_minimal(request))
 
-    async def _read(self, request: web.BaseRequest, tenant: Tenant) -> bytes | Refusal:
+    async def _read(self, request: web.BaseRequest, tenant: Tenant) -> tuple[bytes, Tenant] | Refusal:
+        """The body, and the tenant as it is then: while the body arrived, its key may have been revoked, and its name
+        be another's."""
         options = self._options
-        return await read_body(request, options.body_bytes_most, options.body_s, tenant.id, self._arriving)
+        is_here = request.content.is_eof()
+        body = await read_body(request, options.body_bytes_most, options.body_s, tenant.id, self._arriving)
+        if isinstance(body, Refusal):
+            return body
+        if is_here:
+            return body, tenant
+        now_ms = int(self._now_s() * 1000)
+        known = await authenticate(request, self._store.directory, Scope.SEND, now_ms)
+        return known if isinstance(known, Refusal) else (body, known)
 
     def _admit(self, notifications: Sequence[Decoded], tenant: Tenant) -> list[Job | Refusal]:
         now_ms = int(self._now_s() * 1000)

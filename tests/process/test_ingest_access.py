@@ -13,6 +13,8 @@ from ingest_process import (
     Response,
     create_key,
     create_tenant,
+    push_request,
+    read_response,
     request,
     stored,
     with_tenants,
@@ -114,6 +116,26 @@ def test_a_disabled_tenant_pushes_nothing_but_may_look_until_it_is_enabled_again
         redis_url, lambda tenants: tenants.change("acme", lambda tenant: disable(tenant, disabled=False))
     )
     until(lambda: ingest.push(key, GOOD).status == 202)
+
+
+@pytest.mark.parametrize("path", ["/v1/push", BATCH, "/v1/push/campaign"])
+def test_a_body_that_arrives_when_its_key_is_nobodys_any_more_is_not_taken_for_whoever_has_the_name_then(
+    ingest: IngestProcess, redis_url: str, path: str
+) -> None:
+    key = create_tenant(redis_url)
+    campaign = {name: GOOD[name] for name in ("topic", "payload")} | {"device_tokens": ["ab"]}
+    body = {"/v1/push": GOOD, BATCH: [GOOD]}.get(path, campaign)
+    whole = push_request(key, body, path)
+    with ingest.connect() as connection:
+        connection.sendall(whole[:-1])
+        assert ingest.push(key, [], BATCH).status == 422
+        with_tenants(redis_url, lambda tenants: tenants.delete("acme"))
+        create_tenant(redis_url)
+        until(lambda: ingest.push(key, [], BATCH).status == 401)
+        connection.sendall(whole[-1:])
+        answer = read_response(connection)
+    assert (answer.status, answer.json["code"]) == (401, "key-unknown")
+    assert stored(redis_url) == []
 
 
 def until(true: Any) -> None:
