@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from engine.admin.bodies import decode_body, decode_query, refused_body, refused_query
-from engine.admin.callers import UNKNOWN, caller_of
+from engine.admin.callers import UNKNOWN, Caller, caller_of
 from engine.admin.connections import FAULT, NOT_HTTP, new_request_id, refused
 from engine.admin.openapi import describe
 from engine.admin.options import AdminOptions
@@ -82,6 +82,29 @@ class Desk:
 
     async def _answer(self, route: Route, request: web.Request) -> web.Response | Refusal:
         tenant = request.match_info.get("tenant", "")
+        caller = await self._caller(request, route, tenant)
+        if isinstance(caller, Refusal):
+            return caller
+        body = await self._body(request, route)
+        if isinstance(body, Refusal):
+            return body
+        query = _query(request, route)
+        if isinstance(query, Refusal):
+            return query
+        if request.body_exists:
+            # while it arrived, its key may have been revoked, and its tenant's name be another's
+            caller = await self._caller(request, route, tenant)
+            if isinstance(caller, Refusal):
+                return caller
+        ask = Ask(tenant, request.match_info.get("name", ""), body, query, self._check)
+        outcome = await route.act(self._administration, ask)
+        if route.changes:
+            what = f": {outcome.what}" if outcome.what else ""
+            AUDIT.info("%s did %s of tenant %s%s", caller.name, route.name, outcome.tenant, what)
+        return web.Response(body=_encode(outcome.answer), status=route.status, content_type=JSON)
+
+    async def _caller(self, request: web.Request, route: Route, tenant: str) -> Caller | Refusal:
+        """Whoever asks, if they may."""
         try:
             caller = await caller_of(request, self._token, self._administration.store, self._now_ms())
         except NotFound:
@@ -89,21 +112,7 @@ class Desk:
             return UNKNOWN
         if isinstance(caller, Refusal):
             return caller
-        forbidden = caller.may(tenant, operator=route.operator, changes=route.changes)
-        if forbidden is not None:
-            return forbidden
-        body = await self._body(request, route)
-        if isinstance(body, Refusal):
-            return body
-        query = _query(request, route)
-        if isinstance(query, Refusal):
-            return query
-        ask = Ask(tenant, request.match_info.get("name", ""), body, query, self._check)
-        outcome = await route.act(self._administration, ask)
-        if route.changes:
-            what = f": {outcome.what}" if outcome.what else ""
-            AUDIT.info("%s did %s of tenant %s%s", caller.name, route.name, outcome.tenant, what)
-        return web.Response(body=_encode(outcome.answer), status=route.status, content_type=JSON)
+        return caller.may(tenant, operator=route.operator, changes=route.changes) or caller
 
     async def _body(self, request: web.Request, route: Route) -> Any:
         """The request, None if the route takes none, or a Refusal."""

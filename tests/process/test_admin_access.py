@@ -1,0 +1,78 @@
+"""Who may ask the admin API is looked at when there is something to be done: a body may come long after its head."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+from admin_process import AdminProcess
+from ingest_process import TIMEOUT_S, Response, read_response, request
+
+APP = "com.acme.app"
+ACME = "/v1/tenants/acme"
+
+
+@pytest.fixture
+def api(redis_url: str) -> Iterator[AdminProcess]:
+    process = AdminProcess(redis_url)
+    process.await_ready()
+    yield process
+    process.end()
+
+
+@pytest.fixture
+def own(api: AdminProcess) -> str:
+    """The API key of a tenant that may do what is its own."""
+    assert api.ask("POST", "/v1/tenants", {"name": "acme", "applications": [APP]}).status == 201
+    return str(api.ask("POST", f"{ACME}/keys", {"scopes": ["admin"]}).json["api_key"])
+
+
+class Late:
+    """A request for another API key, of whose body the end is kept back."""
+
+    def __init__(self, api: AdminProcess, key: str) -> None:
+        head = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        whole = request("POST", f"{ACME}/keys", head, json.dumps({"scopes": ["admin"]}).encode())
+        self._connection = socket.create_connection(api.address, timeout=TIMEOUT_S)
+        self._connection.sendall(whole[:-1])
+        self._end = whole[-1:]
+        # an answer to what came later: the head has been read
+        assert api.ask("GET", ACME, token=key).status == 200
+
+    def ended(self) -> Response:
+        with self._connection:
+            self._connection.sendall(self._end)
+            return read_response(self._connection)
+
+
+def test_a_key_that_is_revoked_before_its_body_is_there_makes_no_other(api: AdminProcess, own: str) -> None:
+    late = Late(api, own)
+    assert api.ask("DELETE", f"{ACME}/keys/{own}").status == 200
+    answer = late.ended()
+    assert (answer.status, answer.json["code"]) == (401, "token-unknown")
+    assert len(api.ask("GET", f"{ACME}/keys").json["keys"]) == 1
+
+
+def test_a_tenant_that_is_deleted_before_its_body_is_there_has_no_key_to_the_next_of_its_name(
+    api: AdminProcess, own: str
+) -> None:
+    late = Late(api, own)
+    assert api.ask("DELETE", ACME).status == 200
+    assert api.ask("POST", "/v1/tenants", {"name": "acme", "applications": ["com.other.app"]}).status == 201
+    answer = late.ended()
+    assert (answer.status, answer.json["code"]) == (401, "token-unknown")
+    assert len(api.ask("GET", f"{ACME}/keys").json["keys"]) == 1
+
+
+def test_a_tenant_that_is_disabled_before_its_body_is_there_changes_nothing(
+    api: AdminProcess, own: str
+) -> None:
+    late = Late(api, own)
+    assert api.ask("POST", f"{ACME}/disable").status == 200
+    answer = late.ended()
+    assert (answer.status, answer.json["code"]) == (403, "tenant-disabled")
+    assert len(api.ask("GET", f"{ACME}/keys").json["keys"]) == 2
+
+
+def test_who_may_still_ask_when_the_body_is_there_is_served(api: AdminProcess, own: str) -> None:
+    assert Late(api, own).ended().status == 201
