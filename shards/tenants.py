@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+import msgspec
+
 from shards import keys
 from shards.api_key import ApiKey, decode_api_key, encode_api_key, hash_api_key
 from shards.conditions import Conditions
@@ -30,6 +32,7 @@ DEFAULT_SHARDS: Final = 64
 _CREATE: Final = script("create")
 _AMEND: Final = script("amend")
 _ISSUE: Final = script("issue")
+_REMOVE: Final = script("remove")
 _REGULATE: Final = script("regulate")
 
 
@@ -130,17 +133,22 @@ class Tenants:
                 return new
 
     async def delete(self, tenant_id: str) -> None:
-        """Remove the tenant and its API keys. Pushes that still stand in its queues die as TenantUnknown."""
-        await self._drop_keys(tenant_id)
+        """Remove the tenant and its API keys. Pushes that still stand in its queues die as TenantUnknown.
+
+        Raises NotFound.
+        """
         try:
-            while not await self._amend(
-                keys.TENANTS, tenant_id, await self._record(tenant_id), b"", tenant_id
-            ):
-                pass
-            # one that was issued meanwhile would open the next tenant of that name
-            await self._drop_keys(tenant_id)
+            with store_errors():
+                removed = await self._redis.eval(
+                    _REMOVE.text,
+                    3,
+                    *(keys.TENANTS, keys.API_KEYS, keys.CHANGES),
+                    *(tenant_id, msgspec.msgpack.encode(tenant_id)),
+                )
         finally:
             await self._follow(tenant_id)
+        if not removed:
+            raise _missing(tenant_id)
 
     # -- API keys ----------------------------------------------------------------------------------------------
 
@@ -234,13 +242,6 @@ class Tenants:
         with store_errors():
             records = await self._redis.hgetall(keys.API_KEYS)
         return [(key_hash.decode(), record, decode_api_key(record)) for key_hash, record in records.items()]
-
-    async def _drop_keys(self, tenant_id: str) -> None:
-        for key_hash, _, key in await self._api_keys():
-            if key.tenant == tenant_id:
-                with store_errors():
-                    await self._redis.hdel(keys.API_KEYS, key_hash)
-                    await self._redis.publish(keys.CHANGES, tenant_id)
 
 
 def rules_of(tenant: Tenant) -> tuple[str, list[tuple[str, str]]]:

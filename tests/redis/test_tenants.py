@@ -1,7 +1,8 @@
 """Tenants and API keys on a real Redis."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
 
 import msgspec
 import pytest
@@ -131,6 +132,43 @@ async def test_without_memory_tenants_are_changed_and_removed_but_not_made(
                 await tenants.create(ZETA, "z", "clarion_z")
             await tenants.delete("acme")
             assert await tenants.all() == [] and await tenants.api_keys() == []
+
+
+async def test_a_tenant_goes_with_all_its_keys_and_with_nobody_elses(redis_url: str) -> None:
+    async with opened(redis_url) as tenants:
+        await tenants.create(ACME, "secret", "clarion_1")
+        await tenants.create(ZETA, "z", "clarion_z")
+        other = ApiKey("acme", "clarion_2", 1_800, ("admin",), "acme's", 4_000_000_000_000)
+        await tenants.put_key(hash_api_key("other"), other)
+        # one name begins like another, and a long one is packed otherwise
+        alike = Tenant("acme-2"), Tenant("a" * 63)
+        for number, each in enumerate(alike):
+            await tenants.create(each, each.id, f"clarion_{number}")
+        await tenants.delete("a" * 63)
+        async with listening(redis_url, [keys.CHANGES]) as changes:
+            await tenants.delete("acme")
+            assert await anext(changes) == (keys.CHANGES, "acme")
+        assert await tenants.api_keys() == [ApiKey("acme-2", "clarion_0"), ApiKey("zeta", "clarion_z")]
+        with pytest.raises(NotFound, match="'acme'"):
+            await tenants.delete("acme")
+
+
+async def test_who_takes_a_name_in_the_moment_in_which_it_is_free_has_a_key(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(redis_url) as one, opened(redis_url) as another:
+        await one.create(ACME, "secret", "clarion_1")
+        run = one._redis.eval
+
+        async def run_and_see(*words: Any) -> Any:
+            answer = await run(*words)
+            with suppress(AlreadyExists):
+                await another.create(ACME, "next", "clarion_2")
+            return answer
+
+        monkeypatch.setattr(one._redis, "eval", run_and_see)
+        await one.delete("acme")
+        assert await another.api_keys() == [ApiKey("acme", "clarion_2", 1_700)]
 
 
 async def test_a_redis_that_is_down_is_reported_as_unavailable(own_server: RedisServer) -> None:
