@@ -4,6 +4,7 @@ Each sentence names what to write instead.
 """
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -29,6 +30,8 @@ KEY_PREFIX: Final = re.compile(r"clarion_[0-9a-f]{8}")
 
 # 2001 in ms is 1970 in seconds: whoever gives seconds is told so
 _MS_LEAST: Final = 1_000_000_000_000
+# the year 9999; a record holds no number of more than 64 bits
+_MS_MOST: Final = 253_402_300_799_999
 
 
 class ActionRefused(Exception):
@@ -96,7 +99,9 @@ def check_known(field: str, topics: Iterable[str], applications: Sequence[str]) 
 def check_number(field: str, number: float, least: float, most: float) -> None:
     """Raises ActionRefused for what lies outside, and for what is no number."""
     if not least <= number <= most:
-        raise ActionRefused(field, f"is {number:g}; write a number from {least:g} to {most:g}")
+        # JSON has whole numbers that are no float
+        told = "beyond all bounds" if abs(number) > sys.float_info.max else f"{number:g}"
+        raise ActionRefused(field, f"is {told}; write a number from {least:g} to {most:g}")
 
 
 def check_rate(field: str, per_s: float) -> None:
@@ -123,9 +128,11 @@ def check_open(field: str, text: str) -> None:
 
 
 def check_end(field: str, not_after_ms: int, now_ms: int) -> None:
-    """Raises ActionRefused for an end that is over; 0 is none."""
-    if not not_after_ms or not_after_ms > now_ms:
+    """Raises ActionRefused for an end that is over, or beyond all time; 0 is none."""
+    if not not_after_ms or now_ms < not_after_ms <= _MS_MOST:
         return
+    if not_after_ms > now_ms:
+        raise ActionRefused(field, "is after the year 9999: write Unix time in milliseconds, or 0 for no end")
     if 0 < not_after_ms < _MS_LEAST:
         raise ActionRefused(field, "is in the year 1970 or before it: write Unix time in milliseconds")
     raise ActionRefused(field, "is over: write a time to come, or disable or revoke it now")

@@ -62,6 +62,7 @@ async def test_a_name_that_is_taken_leaves_everything_as_it_was(redis_url: str) 
         ({"name": "a" * 64}, "name", r"\(not shown, 64 characters\) can't be"),
         ({"applications": ("com acme",)}, "applications/0", "write a bundle id such as com.acme.app"),
         ({"spread": 0}, "spread", "is 0; write a number from 1 to 64"),
+        ({"spread": 10**400}, "spread", "is beyond all bounds; write a number from 1 to 64"),
         ({"limits": LimitChanges(weight=0)}, "limits/weight", "is 0; write a number from 1 to 1000"),
         ({"limits": LimitChanges(send_per_s=float("nan"))}, "limits/send_per_s", "is nan; write a number"),
         (

@@ -58,6 +58,7 @@ async def signing(at: object, topic: str = APP, environment: str = "production")
         (key_of(2, environments=()), "environments", "is empty: write production, sandbox or both"),
         (key_of(2, name="my key"), "name", "'my key' can't be: write letters, digits"),
         (key_of(2, not_after_ms=NOW_MS), "not_after_ms", "is over: write a time to come"),
+        (key_of(2, not_after_ms=1 << 64), "not_after_ms", "is after the year 9999"),
         (key_of(2, not_after_ms=NOW_MS // 1000 + 1), "not_after_ms", "write Unix time in milliseconds"),
         (key_of(2, key=""), "key", "or a certificate is needed"),
         (key_of(2, password="x"), "password", "is for certificates"),
@@ -241,6 +242,7 @@ async def test_a_key_is_made_for_its_scopes_and_shown_once(redis_url: str) -> No
         (NewKey(label="a\nb"), "label", "without line breaks"),
         (NewKey(label="clarion_0a1b2c3d_secret"), "label", "looks like a key"),
         (NewKey(not_after_ms=NOW_MS - 1), "not_after_ms", "is over"),
+        (NewKey(not_after_ms=10**30), "not_after_ms", "is after the year 9999"),
     ],
 )
 async def test_a_key_that_can_not_be_is_told_with_its_field(
