@@ -38,6 +38,8 @@ from shards.errors import StoreError, StoreRefused, StoreUnavailable
 
 ANSWER_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 2.0
+# how long a listener takes silence for silence; then it asks
+SILENT_MOST_S: Final = 5.0
 # of a client for rare calls
 CONNECTIONS_MOST: Final = 8
 _SCHEMES: Final = ("redis", "rediss", "unix")
@@ -261,23 +263,34 @@ async def listening(url: str, channels: Sequence[str]) -> AsyncIterator[AsyncIte
     """Subscribe, and yield an iterator of (channel, message) as they arrive.
 
     The subscription stands before this yields, so whatever is published afterwards is seen. Raises
-    StoreUnavailable when the connection is lost.
+    StoreUnavailable when the connection is lost, also one that nobody has ended: a network that drops packets, or a
+    proxy that lost its other side, would never tell, and a listener writes nothing that could go unanswered.
     """
     client: Redis = Redis.from_url(
         url, retry=_no_retry(), socket_connect_timeout=CONNECT_TIMEOUT_S, protocol=2
     )
     async with client, client.pubsub() as pubsub:
         with store_errors(in_doubt=False):
-            await pubsub.subscribe(*channels)
-            for _ in channels:
-                await pubsub.parse_response(block=True)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await pubsub.subscribe(*channels)
+                for _ in channels:
+                    await pubsub.parse_response(block=True)
         # outside of the translation: a timeout of the caller's own is not Redis' fault
         yield _messages(pubsub)
 
 
 async def _messages(pubsub: Any) -> AsyncIterator[tuple[str, str]]:
+    asked = False
     while True:
         with store_errors(in_doubt=False):
-            kind, channel, message = await pubsub.parse_response(block=True)
-        if kind == b"message":
+            answer = await pubsub.parse_response(
+                block=False, timeout=ANSWER_TIMEOUT_S if asked else SILENT_MOST_S
+            )
+            if answer is None:
+                if asked:
+                    raise RedisTimeoutError("it does not answer a listener")
+                await pubsub.ping()
+            asked = answer is None
+        if answer is not None and answer[0] == b"message":
+            _, channel, message = answer
             yield channel.decode(), message.decode()

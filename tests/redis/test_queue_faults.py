@@ -8,6 +8,7 @@ from fake_redis import HANG_UP, SILENCE, fake_redis
 from redis_server import RedisServer
 from words import all_jobs, jobs, opened, take
 
+from shards import redis as redis_module
 from shards.claim import Reclaimed, Retry, Settlement
 from shards.errors import StoreRefused, StoreUnavailable
 from shards.keys import shard_keys
@@ -16,6 +17,7 @@ from shards.queue import Batch
 from shards.redis import Call, ScriptConnection, connect, listening, script, store_errors
 
 KEYS = shard_keys(7)
+PONG = b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"
 
 
 def batch(name: str, count: int = 1) -> Batch:
@@ -175,6 +177,36 @@ async def test_a_listeners_own_timeout_is_not_taken_for_a_fault_of_redis(redis_u
     with pytest.raises(TimeoutError):
         async with listening(redis_url, ["channel"]) as messages:
             await asyncio.wait_for(anext(messages), 0.02)
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2])
+async def test_a_listener_learns_that_nobody_is_at_the_other_end(
+    answers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_module, "SILENT_MOST_S", 0.05)
+    monkeypatch.setattr(redis_module, "ANSWER_TIMEOUT_S", 0.5)
+    said = iter([b"*3\r\n$9\r\nsubscribe\r\n$7\r\nchannel\r\n:1\r\n", PONG][:answers])
+    asked: list[bytes] = []
+
+    def answer(words: list[bytes]) -> bytes:
+        asked.append(words[0])
+        return next(said, SILENCE)
+
+    async with fake_redis(answer) as url:
+        with pytest.raises(StoreUnavailable):
+            async with listening(url, ["channel"]) as messages:
+                await anext(messages)
+    assert asked == [b"SUBSCRIBE", b"PING", b"PING"][: answers + 1]
+
+
+async def test_a_listener_bears_silence(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_module, "SILENT_MOST_S", 0.02)
+    async with listening(redis_url, ["channel"]) as messages, connect(redis_url) as client:
+        for word in ("one", "two"):
+            heard = asyncio.ensure_future(anext(messages))
+            await asyncio.sleep(0.2)
+            await client.publish("channel", word)
+            assert await heard == ("channel", word)
 
 
 async def test_a_rare_call_to_a_loading_redis_is_refused_too() -> None:
