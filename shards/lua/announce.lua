@@ -26,6 +26,10 @@ else
     for i = 3, #ARGV do
       redis.call('ZADD', KEYS[1], 'NX', now_ms + ARGV[1] + 0.5, ARGV[i])
     end
+  elseif own_ms - now_ms > tonumber(ARGV[1]) then
+    for _, member in ipairs(redis.call('ZRANGE', KEYS[1], string.format('(%d', now_ms + ARGV[1]), '+inf', 'BYSCORE')) do
+      redis.call('ZADD', KEYS[1], now_ms + ARGV[1] + 0.5, member)
+    end
   end
 end
 local live, heard = {}, {}

@@ -370,6 +370,21 @@ async def test_one_that_is_dead_does_not_live_for_as_long_as_another_is_late(
     await connection.close()
 
 
+async def test_one_that_is_dead_does_not_live_until_a_clock_that_was_set_back_is_there_again(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    connection = ScriptConnection(redis_url)
+    queue, ahead_ms = Queue(connection), 1000 * (time.time() + 3600)
+    raw.zadd(MEMBERS, {"a": ahead_ms, "b": ahead_ms, "dead": ahead_ms})
+    for name in ("a", "b"):
+        members = await queue.announce(name, LEASE_S, ["a", "b", "dead"])
+        # nobody is given up for the step alone
+        assert sorted(members.live) == ["a", "b", "dead"]
+    assert sorted(members.heard) == ["a", "b"]
+    assert raw.zscore(MEMBERS, "dead") <= 1000 * (time.time() + LEASE_S) + 1
+    await connection.close()
+
+
 async def test_who_was_heard_in_time_takes_nobody_to_live_that_said_nothing(
     redis_url: str, raw: redis_py.Redis
 ) -> None:
