@@ -27,7 +27,7 @@ from engine.link.check import Check
 from runtime.version import installed_version
 from shards.administration.actions import Administration, wall_ms
 from shards.administration.checks import ActionRefused
-from shards.errors import NotFound, StoreError
+from shards.errors import NotFound, StoreError, StoreRefused, StoreUnavailable
 from shards.problem import Refusal
 
 LOG: Final = logging.getLogger("clarion.admin")
@@ -97,7 +97,14 @@ class Desk:
             if isinstance(caller, Refusal):
                 return caller
         ask = Ask(tenant, request.match_info.get("name", ""), body, query, self._check)
-        outcome = await route.act(self._administration, ask)
+        try:
+            outcome = await route.act(self._administration, ask)
+        except (StoreRefused, StoreUnavailable):
+            if route.changes:
+                # the record may be written, and only the rest of it be left undone
+                whose = tenant or body.name
+                AUDIT.warning("%s may have done %s of tenant %s", caller.name, route.name, whose)
+            raise
         if route.changes:
             what = f": {outcome.what}" if outcome.what else ""
             AUDIT.info("%s did %s of tenant %s%s", caller.name, route.name, outcome.tenant, what)

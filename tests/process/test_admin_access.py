@@ -1,10 +1,12 @@
-"""Who may ask the admin API is looked at when there is something to be done: a body may come long after its head."""
+"""Who asks the admin API, at the moment in which something is done: a body may come long after its head, and what was
+done may be known to the log alone."""
 
 import json
 import socket
 from collections.abc import Iterator
 
 import pytest
+import redis as redis_py
 from admin_process import AdminProcess
 from ingest_process import TIMEOUT_S, Response, read_response, request
 
@@ -76,3 +78,18 @@ def test_a_tenant_that_is_disabled_before_its_body_is_there_changes_nothing(
 
 def test_who_may_still_ask_when_the_body_is_there_is_served(api: AdminProcess, own: str) -> None:
     assert Late(api, own).ended().status == 201
+
+
+def test_a_change_that_is_refused_half_way_is_in_the_log(api: AdminProcess, own: str, redis_url: str) -> None:
+    with redis_py.Redis.from_url(redis_url) as raw:
+        # the record may be written, and the first shards be told of it
+        raw.execute_command(
+            "ACL", "SETUSER", "default", "resetkeys", "%R~*", "~clarion:[tc]*", "~clarion:{0*"
+        )
+        try:
+            answer = api.ask("POST", f"{ACME}/pause", token=own)
+        finally:
+            raw.execute_command("ACL", "SETUSER", "default", "allkeys")
+    assert (answer.status, answer.json["code"]) == (503, "store-refused")
+    assert api.ask("GET", ACME).json["paused"] == ["high", "low"]
+    assert f"clarion.audit: {own[:16]} may have done tenant pause of tenant acme\n" in api.end()
