@@ -26,7 +26,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    MasterDownError,
     NoScriptError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -43,6 +45,8 @@ SILENT_MOST_S: Final = 5.0
 # of a client for rare calls
 CONNECTIONS_MOST: Final = 8
 _SCHEMES: Final = ("redis", "rediss", "unix")
+# of one that is no master any more: its address may lead to another by now, but not a connection that goes on
+_DEMOTED: Final = (ReadOnlyError, MasterDownError)
 
 
 class Script(NamedTuple):
@@ -104,6 +108,8 @@ def connect(url: str) -> "Redis":
         max_connections=CONNECTIONS_MOST,
         timeout=ANSWER_TIMEOUT_S,
         retry=_no_retry(),
+        # repeated it is not, by that, but the connection is closed
+        retry_on_error=list(_DEMOTED),
         socket_timeout=ANSWER_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         protocol=2,
@@ -156,8 +162,8 @@ _PACKED: Final = {Connection: _Tcp, SSLConnection: _Tls, UnixDomainSocketConnect
 class ScriptConnection:
     """One connection that runs batches of script calls, one batch at a time, in order.
 
-    ``run`` writes all calls at once and reads their answers, so a batch costs one round trip. After a fault the
-    connection is closed, and the next ``run`` opens it anew.
+    ``run`` writes all calls at once and reads their answers, so a batch costs one round trip. After a fault, and when
+    it leads to no master any more, the connection is closed, and the next ``run`` opens it anew.
     """
 
     def __init__(self, url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
@@ -201,6 +207,8 @@ class ScriptConnection:
                     unknown, await self._exchange([commands[at] for at in unknown]), strict=True
                 ):
                     answers[at] = answer
+            if any(isinstance(answer, _DEMOTED) for answer in answers):
+                await self._connection.disconnect(nowait=True)
         return [
             StoreRefused(f"Redis refused: {answer}") if isinstance(answer, RedisError) else answer
             for answer in answers

@@ -1,6 +1,10 @@
 """The queues when Redis is down, dies, is slow, is full or knows nothing: what is said, and what is stored."""
 
 import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis as redis_py
@@ -214,6 +218,34 @@ async def test_a_rare_call_to_a_loading_redis_is_refused_too() -> None:
     async with fake_redis(lambda words: loading) as url, connect(url) as client:
         with pytest.raises(StoreRefused, match="loading"), store_errors():
             await client.get("key")
+
+
+@pytest.fixture
+def next_master() -> Iterator[RedisServer]:
+    """Another one, as ``own_server`` is."""
+    directory = Path(tempfile.mkdtemp(prefix="clarion-test-"))
+    server = RedisServer(directory, append_only=False)
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(directory)
+
+
+async def test_after_a_failover_the_address_is_asked_where_the_master_is(
+    own_server: RedisServer, next_master: RedisServer
+) -> None:
+    async with opened(own_server.url) as queue, connect(own_server.url) as client:
+        assert await queue.enqueue([batch("a")]) == [None]
+        await client.set("key", "value")
+        assert own_server.command("REPLICAOF 127.0.0.1 1") == b"+OK\r\n"
+        [refused] = await queue.enqueue([batch("a")])
+        assert isinstance(refused, StoreRefused) and "read only replica" in str(refused)
+        with pytest.raises(StoreRefused), store_errors():
+            await client.set("key", "value")
+        # the old one goes on, and so would connections to it, while its address leads to another
+        next_master.socket.replace(own_server.socket)
+        assert await queue.enqueue([batch("a")]) == [None]
+        await client.set("key", "value")
 
 
 async def test_a_redis_that_was_restarted_while_nothing_was_under_way_leaves_nobody_in_doubt(
