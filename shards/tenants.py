@@ -17,7 +17,7 @@ import msgspec
 
 from shards import keys
 from shards.api_key import ApiKey, decode_api_key, encode_api_key, hash_api_key
-from shards.conditions import Conditions
+from shards.conditions import ConditionName, Conditions
 from shards.errors import AlreadyExists, NotFound, StoreRefused
 from shards.flow import flows_of
 from shards.lanes import Lane
@@ -88,9 +88,10 @@ class Tenants:
             with store_errors():
                 created = await self._redis.eval(
                     _CREATE.text,
-                    4,
-                    *(keys.TENANTS, keys.API_KEYS, keys.CHANGES, keys.rate_key(tenant.id)),
+                    5,
+                    *(keys.TENANTS, keys.API_KEYS, keys.CHANGES, keys.rate_key(tenant.id), keys.CONDITIONS),
                     *(tenant.id, encode_tenant(tenant), hash_api_key(secret), encode_api_key(key)),
+                    *(ConditionName.of_flow(flow).text() for flow in flows_of(tenant.id)),
                 )
         finally:
             # of a name that is taken, too: whoever took it may have been killed before it did this

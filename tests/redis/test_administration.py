@@ -281,6 +281,17 @@ async def test_a_new_tenant_does_not_owe_what_an_earlier_one_took_in(
         assert not raw.exists(keys.rate_key("acme"))
 
 
+async def test_a_new_tenant_is_not_held_up_by_what_was_noted_of_an_earlier_one(redis_url: str) -> None:
+    async with office(redis_url) as at:
+        await at.tenants.create(acme())
+        await at.tenants.delete("acme")
+        # by a worker that has not heard of it yet
+        for name in ("acme", "zeta"):
+            await at.store.conditions.note(ConditionName("sandbox", tenant=name), "BadDeviceToken", NOW_MS)
+        await at.tenants.create(acme())
+        assert [each.name.tenant for each in await at.store.conditions.all()] == ["zeta"]
+
+
 async def test_no_key_is_issued_for_a_tenant_that_is_gone(redis_url: str, raw: redis_py.Redis) -> None:
     async with office(redis_url) as at:
         await at.tenants.create(acme())
