@@ -6,12 +6,19 @@
 -- The fence is "number.nonce". The number grows with each holder; the nonce tells two holders apart should Redis come
 -- back from a crash without its last second (appendfsync everysec) and give the same number out again.
 --
+-- A lease lapses by Redis' clock. If that was set back, one whose holder is dead would keep its shard until the clock is
+-- there again, so it is cut to the longest that a worker may be told; whoever lives renews it long before.
+--
 -- KEYS[1] fence    KEYS[2] lease (the holder's name, until it lapses)
 -- ARGV[1] member   ARGV[2] how long the lease holds, in ms    ARGV[3] nonce, hex
 -- returns {1, new fence}, or {0, holder}: another member has it
 
+local LONGEST_MS = 300000
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[1] then
+  if redis.call('PTTL', KEYS[2]) > LONGEST_MS then
+    redis.call('PEXPIRE', KEYS[2], LONGEST_MS)
+  end
   return {0, holder}
 end
 local number = tonumber(string.match(redis.call('GET', KEYS[1]) or '0', '^%d+')) + 1

@@ -385,6 +385,17 @@ async def test_one_that_is_dead_does_not_live_until_a_clock_that_was_set_back_is
     await connection.close()
 
 
+async def test_the_lease_of_one_that_is_dead_is_no_longer_than_any_when_the_clock_was_set_back(
+    redis_url: str, raw: redis_py.Redis
+) -> None:
+    lease = shard_keys(0).lease
+    async with member(redis_url, "a", runs=False) as a:
+        for left_ms, most_ms in ((3_600_000, 300_000), (5_000, 5_000)):
+            raw.set(lease, "dead", px=left_ms)
+            assert await a.queue.acquire([0], "a", LEASE_S) == [Taken(0, "dead")]
+            assert 0 < raw.pttl(lease) <= most_ms
+
+
 async def test_who_was_heard_in_time_takes_nobody_to_live_that_said_nothing(
     redis_url: str, raw: redis_py.Redis
 ) -> None:
