@@ -20,7 +20,8 @@ class Limits(msgspec.Struct, array_like=True, frozen=True):
     ``weight`` is its share when others wait too: a tenant of weight 2 is served twice as much as one of weight 1.
     ``send_per_s``: pushes handed to APNs. ``in_flight_most``: pushes in workers' hands, waiting or not yet answered.
     ``admit_per_s``: pushes taken in at the API, up to ``admit_burst`` at once (0: one second's worth).
-    ``queue_most``: pushes that may stand in the queues, above which no more are taken in (0: the gateway's default).
+    ``queue_most``: pushes of an environment that may stand in the queues, above which no more are taken in (0: the
+    gateway's default).
     """
 
     weight: int = 1

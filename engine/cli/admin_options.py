@@ -98,7 +98,7 @@ class LimitParams:
     "How many of them it takes in at once; 0 for one second's worth."
 
     queue_most: Annotated[int | None, Parameter(group=_LIMITS)] = None
-    "Pushes that may stand in the queues, above which no more are taken in; 0 for the gateway's default."
+    "Pushes to an environment that may stand ready, above which no more are taken in; 0 for the gateway's default."
 
     def given(self) -> bool:
         """Whether any of it was."""

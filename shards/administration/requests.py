@@ -49,7 +49,9 @@ class LimitChanges(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
     admit_burst: (
         Annotated[int, Meta(description="How many of them at once; 0 for one second's worth.")] | UnsetType
     ) = UNSET
-    queue_most: Annotated[int, Meta(description="Pushes that may stand in the queues.")] | UnsetType = UNSET
+    queue_most: (
+        Annotated[int, Meta(description="Pushes to an environment that may stand ready.")] | UnsetType
+    ) = UNSET
 
     def check(self) -> None:
         """Raises ActionRefused."""
