@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-import msgspec
-
 from shards import keys
 from shards.api_key import ApiKey, decode_api_key, encode_api_key, hash_api_key
 from shards.conditions import ConditionName, Conditions
@@ -144,7 +142,7 @@ class Tenants:
                     _REMOVE.text,
                     3,
                     *(keys.TENANTS, keys.API_KEYS, keys.CHANGES),
-                    *(tenant_id, msgspec.msgpack.encode(tenant_id)),
+                    tenant_id,
                 )
         finally:
             await self._follow(tenant_id)

@@ -5,7 +5,7 @@
 -- without memory lets it pass: it needs none.
 --
 -- KEYS[1] tenants    KEYS[2] API keys    KEYS[3] changes (a channel)
--- ARGV[1] tenant     ARGV[2] its name as a key's record begins with it, behind the one byte that says what is in that
+-- ARGV[1] tenant, which is what a key's record begins with
 -- returns 1, or 0: there is no such tenant
 
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then
@@ -13,7 +13,7 @@ if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then
 end
 local found = redis.call('HGETALL', KEYS[2])
 for i = 1, #found, 2 do
-  if string.sub(found[i + 1], 2, 1 + #ARGV[2]) == ARGV[2] then
+  if cmsgpack.unpack(found[i + 1])[1] == ARGV[1] then
     redis.call('HDEL', KEYS[2], found[i])
   end
 end
