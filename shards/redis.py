@@ -11,7 +11,7 @@ Two ways in:
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib import resources
@@ -180,6 +180,8 @@ class ScriptConnection:
         self._connection: Connection = _PACKED[kind](**options)
         self._answer_timeout_s = answer_timeout_s
         self._turn = asyncio.Lock()
+        # SHA-1 of the scripts that were loaded since it was opened
+        self._loaded: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<ScriptConnection {'open' if self._connection.is_connected else 'closed'}>"
@@ -189,20 +191,23 @@ class ScriptConnection:
 
         Raises StoreUnavailable when the answers did not come; ``in_doubt`` tells whether the calls may have run.
         Raises StoreRefused when Redis refuses the login.
-        A script that Redis does not know (it was restarted) certainly did not run: it is loaded and called again.
+        A script that Redis does not know (somebody flushed them) certainly did not run: it is loaded and called again.
         """
         if not calls:
             return []
         async with self._turn:
             await self._open()
+            # Before their first calls, and not only when Redis says that it does not know them: another client may load
+            # one between two calls of a batch, and the second would then run before the first.
+            new = {call.script.sha1: call.script for call in calls if call.script.sha1 not in self._loaded}
             commands = [
                 ("EVALSHA", call.script.sha1, len(call.keys), *call.keys, *call.args) for call in calls
             ]
-            answers = await self._exchange(commands)
+            answers = (await self._exchange([*_loading(new.values()), *commands]))[len(new) :]
+            self._loaded.update(new)
             unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
             if unknown:
-                texts = {calls[at].script.text for at in unknown}
-                await self._exchange([("SCRIPT", "LOAD", text) for text in texts])
+                await self._exchange(_loading({calls[at].script for at in unknown}))
                 for at, answer in zip(
                     unknown, await self._exchange([commands[at] for at in unknown]), strict=True
                 ):
@@ -219,6 +224,7 @@ class ScriptConnection:
             # found before anything is written, so it leaves nobody in doubt
             await self._connection.disconnect(nowait=True)
         if not self._connection.is_connected:
+            self._loaded.clear()
             opened = False
             try:
                 with store_errors(in_doubt=False):
@@ -264,6 +270,10 @@ class ScriptConnection:
 
     async def close(self) -> None:
         await self._connection.disconnect(nowait=True)
+
+
+def _loading(scripts: Iterable[Script]) -> list[tuple[Any, ...]]:
+    return [("SCRIPT", "LOAD", each.text) for each in scripts]
 
 
 @asynccontextmanager

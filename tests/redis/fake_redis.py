@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,8 +13,10 @@ HANG_UP = None
 
 
 @asynccontextmanager
-async def fake_redis(answer: Callable[[list[bytes]], bytes | None]) -> AsyncIterator[str]:
-    """Yield the URL of a server that greets as Redis does and answers each script call by ``answer(words)``.
+async def fake_redis(
+    answer: Callable[[list[bytes]], bytes | None], polite: Collection[bytes] = (b"CLIENT", b"SCRIPT")
+) -> AsyncIterator[str]:
+    """Yield the URL of a server that says OK to ``polite`` commands and answers each other one by ``answer(words)``.
 
     ``answer`` returns the bytes to send, SILENCE to leave the caller waiting, or HANG_UP to close the connection.
     """
@@ -29,7 +31,7 @@ async def fake_redis(answer: Callable[[list[bytes]], bytes | None]) -> AsyncIter
             while received := await reader.read(1 << 16):
                 parser.feed(received)
                 while words := parser.gets():
-                    reply = b"+OK\r\n" if words[0] == b"CLIENT" else answer(words)
+                    reply = b"+OK\r\n" if words[0] in polite else answer(words)
                     if reply is HANG_UP:
                         return
                     writer.write(reply)

@@ -46,6 +46,28 @@ async def test_scripts_that_redis_has_forgotten_are_loaded_again(redis_url: str,
             assert all_jobs(claimed) == jobs("a", 3) + jobs("b", 3)
 
 
+async def test_calls_keep_their_order_while_another_client_loads_their_script() -> None:
+    known, ran = False, []
+
+    def answer(words: list[bytes]) -> bytes:
+        nonlocal known
+        if words[0] == b"SCRIPT":
+            known = True
+            return b"+OK\r\n"
+        if known:
+            ran.append(int(words[-1]))
+            return b":1\r\n"
+        # what the other client loads comes right behind this call
+        known = True
+        return b"-NOSCRIPT No matching script\r\n"
+
+    async with fake_redis(answer, polite=(b"CLIENT",)) as url:
+        connection = ScriptConnection(url)
+        assert await connection.run([Call(script("renew"), ("k",), (n,)) for n in range(3)]) == [1, 1, 1]
+        await connection.close()
+    assert ran == [0, 1, 2]
+
+
 async def test_a_redis_that_is_down_certainly_did_nothing(own_server: RedisServer) -> None:
     own_server.kill9()
     async with opened(own_server.url) as queue:
