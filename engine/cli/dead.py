@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.table import Table
 
 from engine.cli.errors import CommandError
 from engine.cli.options import StoreParams
 from engine.cli.store import redis_url, with_tenants
+from engine.cli.tables import whole
 from shards.dead import DeadLetter, DeadLetters, Wanted, sendable
 from shards.job import Job
 from shards.tenants import Tenants
@@ -65,7 +65,7 @@ def show_all(
             job.topic if job else "",
             letter.id or "(can't be read)",
         )
-    Console(soft_wrap=True).print(table)
+    whole(table)
 
 
 @app.command

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +19,7 @@ from shards.administration.views import (
     TenantView,
 )
 
+_WIDTH_MOST: Final = 1_000_000
 _NO_LIMITS: Final = LimitsView(
     weight=1, send_per_s=0, in_flight_most=0, admit_per_s=0, admit_burst=0, queue_most=0
 )
@@ -55,7 +57,7 @@ def tenants(views: Iterable[TenantView]) -> None:
             clock(view.created_ms),
         )
         held_up += [f"{view.name}: {each.sentence}" for each in view.conditions]
-    _print(table)
+    whole(table)
     for line in held_up:
         _red(line)
 
@@ -107,7 +109,7 @@ def applications(views: Iterable[ApplicationView]) -> None:
         table.add_row(
             view.bundle_id, *(view.credentials[each] or "nobody" for each in ("production", "sandbox"))
         )
-    _print(table)
+    whole(table)
 
 
 def credentials(views: Iterable[CredentialView]) -> None:
@@ -128,7 +130,7 @@ def credentials(views: Iterable[CredentialView]) -> None:
             clock(view.created_ms),
             clock(view.not_after_ms),
         )
-    _print(table)
+    whole(table)
 
 
 def keys(views: Iterable[KeyView], *, whose: bool = True) -> None:
@@ -142,15 +144,18 @@ def keys(views: Iterable[KeyView], *, whose: bool = True) -> None:
             clock(view.created_ms),
             "over" if view.over else clock(view.not_after_ms),
         )
-    _print(table)
+    whole(table)
 
 
 def _table(*columns: str) -> Table:
     return Table(*columns, box=None, header_style="bold")
 
 
-def _print(table: Table) -> None:
-    Console().print(table)
+def whole(table: Table) -> None:
+    """Print a table with a line for each row, however wide: names and ids are copied from it, and searched for."""
+    console = Console()
+    console.width = Measurement.get(console, console.options.update(width=_WIDTH_MOST), table).maximum
+    console.print(table)
 
 
 def _red(line: str) -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from cyclopts import App
-from rich.console import Console
 from rich.table import Table
 
 from engine.cli.errors import CommandError
 from engine.cli.options import MASTER_KEY_VARIABLE, StoreParams
 from engine.cli.store import redis_url, with_tenants
+from engine.cli.tables import whole
 from shards import master_key_file, resealing
 from shards.resealing import Census
 from shards.vault import MasterKey, Vault
@@ -50,7 +50,7 @@ def status(*, store: StoreParams = _NO_STORE) -> None:
     table = Table("key", "", "credentials", box=None, header_style="bold")
     for number, key_id in enumerate(master_key.ids):
         table.add_row(key_id, "opens" if number else "seals and opens", str(found.sealed[key_id]))
-    Console(soft_wrap=True).print(table)
+    whole(table)
     if found.closed:
         _refuse_closed(found.closed)
 

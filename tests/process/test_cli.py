@@ -28,7 +28,7 @@ def clarion(*words: str, cwd: Path, code: int, **variables: str) -> tuple[str, s
     done = subprocess.run(
         [sys.executable, "-m", "engine", *words],
         cwd=cwd,
-        env={**environment, **variables, "COLUMNS": "200"},
+        env={**environment, "COLUMNS": "200", **variables},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -64,6 +64,8 @@ def test_a_tenant_is_created_and_listed_while_no_gateway_runs(key_file: Path, tm
     [key] = re.findall(r"clarion_[0-9a-f]{8}_[A-Za-z0-9_-]{43}", said)
     said, _ = clarion("tenant", "list", "--data-dir", str(data), cwd=tmp_path, code=0)
     assert "acme" in said and "TEAM000001" in said and "com.acme.app" in said
+    narrow, _ = clarion("tenant", "list", "--data-dir", str(data), cwd=tmp_path, code=0, COLUMNS="40")
+    assert narrow == said
     assert key not in said
     stored = b"".join(path.read_bytes() for path in (data / "redis").rglob("*") if path.is_file())
     assert b"acme" in stored

@@ -61,6 +61,18 @@ def test_the_list_is_newest_first_with_shortened_tokens(
     assert "no such dead letter" in said
 
 
+def test_on_a_narrow_terminal_a_row_is_a_line_with_its_id_whole(
+    raw: redis_py.Redis, redis_url: str, tmp_path: Path
+) -> None:
+    said, _ = clarion("dead", "list", "--redis-url", redis_url, cwd=tmp_path, code=0, COLUMNS="80")
+    assert [re.findall(r"018f3c1e-\S+", line) for line in said.splitlines()[1:]] == [
+        [IDS[2]],
+        [IDS[1]],
+        [IDS[0]],
+    ]
+    assert "InDoubt: deadline" in said
+
+
 def test_one_is_shown_whole(raw: redis_py.Redis, redis_url: str, tmp_path: Path) -> None:
     said, _ = clarion("dead", "show", IDS[1].upper(), "--redis-url", redis_url, cwd=tmp_path, code=0)
     assert TOKEN in said and '{"aps":{"alert":"Hi"}}' in said and "InDoubt: deadline" in said
