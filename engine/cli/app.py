@@ -66,10 +66,7 @@ for _name, _place in _COMMANDS.items():
 def main() -> None:
     """The console script."""
     log_to_stderr()
-    if len(sys.argv) < 2 or (sys.argv[1].startswith("-") and sys.argv[1] != "--version"):
-        # a list of commands shows the first line of each
-        for name in _COMMANDS:
-            app[name]
+    _import_what_is_listed(sys.argv[1:])
     try:
         code = app(exit_on_error=False, result_action="return_value")
     except CycloptsError:
@@ -86,3 +83,18 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _import_what_is_listed(words: list[str]) -> None:
+    """A list of commands shows the first line of each, so those that it lists are imported before it is shown."""
+    if words == ["--version"]:
+        return
+    group = app
+    for word in words:
+        if word.startswith("-"):
+            break
+        if word not in group:
+            return
+        group = group[word]
+    for name in group:
+        group[name]

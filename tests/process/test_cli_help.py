@@ -38,10 +38,11 @@ def test_every_command_explains_itself_with_an_example(
     assert f"clarion {' '.join(command)} " in f"{explained} ".replace("\n", " ")
 
 
-def test_the_list_of_commands_has_a_line_for_each(tmp_path: Path) -> None:
+@pytest.mark.parametrize("group", [(), *sorted({name[:-1] for name in COMMANDS if name[1:]})], ids=" ".join)
+def test_the_list_of_commands_has_a_line_for_each(group: tuple[str, ...], tmp_path: Path) -> None:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("CLARION_")}
     ran = subprocess.run(
-        [sys.executable, "-m", "engine", "--help"],
+        [sys.executable, "-m", "engine", *group, "--help"],
         capture_output=True,
         text=True,
         env={**plain, "COLUMNS": "200"},
@@ -53,4 +54,5 @@ def test_the_list_of_commands_has_a_line_for_each(tmp_path: Path) -> None:
         for words in map(str.split, ran.stdout.splitlines())
         if len(words) > 2 and words[0] == "│"
     }
-    assert all(listed[name[0]] for name in COMMANDS)
+    below = {name[len(group)] for name in COMMANDS if name[: len(group)] == group}
+    assert below and all(listed[name] for name in below)
