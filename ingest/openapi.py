@@ -40,7 +40,7 @@ CAMPAIGN_EXAMPLE: Final[dict[str, Any]] = {
     "payload": {"aps": {"alert": "Today only"}},
     "lane": "low",
 }
-PUSH_STATUSES: Final = (400, 401, 403, 408, 413, 415, 422, 429, 503)
+PUSH_STATUSES: Final = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503)
 ID_EXAMPLE: Final = "019a2b3c-4d5e-7f60-8a1b-2c3d4e5f6071"
 STANDING_EXAMPLE: Final = Standing(
     name="example",
@@ -248,7 +248,7 @@ def _tenant() -> dict[str, Any]:
         "second at most; who asks more often gets the same again.",
         "responses": {
             "200": _response("The tenant", JSON, _content("Standing", example)),
-            **_problems(401, 403, 503),
+            **_problems(401, 403, 500, 503),
         },
     }
 

@@ -95,9 +95,9 @@ def test_a_status_names_its_codes_and_its_headers() -> None:
         text = " ".join(response["description"] for response in responses.values())
         for code in ("key-over", "scope-missing", "tenant-disabled", "no-credential"):
             assert code in text
-        for code in ("rate-limited", "queue-full", "body-too-slow"):
+        for code in ("rate-limited", "queue-full", "body-too-slow", "internal-error"):
             assert code in text
-    assert set(operations["/v1/tenant"]["get"]["responses"]) == {"200", "401", "403", "503"}
+    assert set(operations["/v1/tenant"]["get"]["responses"]) == {"200", "401", "403", "500", "503"}
 
 
 @pytest.mark.parametrize(
