@@ -110,7 +110,8 @@ class Faults:
                 return EMPTY_BODY
             if not is_utf8(body) or _has_half_before(body, _named_byte(text, body)):
                 return NOT_UNICODE
-            return Refusal(Code.MALFORMED_JSON, text[:1].lower() + text[1:])
+            said = text.removeprefix("JSON is malformed: ")
+            return Refusal(Code.MALFORMED_JSON, said[:1].lower() + said[1:])
         named = _NAMED_FIELD.search(text)
         if named is not None:
             return _missing(named[2]) if named[1] == "missing required" else self._unknown(named[2])

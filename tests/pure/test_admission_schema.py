@@ -226,6 +226,18 @@ def test_a_text_that_is_cut_in_an_emoji_is_told_from_one_that_is_malformed(
                 assert ("emoji" in refusal.detail) is is_half, refusal.detail
 
 
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        (b"{topic", "object keys must be strings (byte 1)"),
+        (GOOD_TEXT + b" x", f"trailing characters (byte {len(GOOD_TEXT) + 2})"),
+        (b'{"topic":', "input data was truncated"),
+    ],
+)
+def test_malformed_json_is_told_what_is_wrong_and_where(text: bytes, detail: str) -> None:
+    assert refused(text) == Refusal(Code.MALFORMED_JSON, detail)
+
+
 def test_items_stand_where_they_stood_whatever_white_space_and_escapes_are_between() -> None:
     items = [
         GOOD_TEXT.replace(b'"x"', b'"%b"' % text)
