@@ -4,13 +4,16 @@ import json
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from http.client import HTTPException
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
 from engine.cli.errors import CommandError
+from runtime.options import OptionError
 
-ANSWER_S = 15.0
+ANSWER_S: Final = 15.0
 
 
 @Parameter(name="*")
@@ -77,6 +80,11 @@ def send(*, api_key: str, push: PushParams, url: str = "http://127.0.0.1:8080") 
     url
         Where the gateway listens.
     """
+    if not _is_plain(api_key):
+        # it may be a key in part, so it is not repeated
+        raise OptionError("api-key", "is no API key; write it as 'clarion tenant create' showed it")
+    if not _is_address(url):
+        raise OptionError("url", f"is {url!r}; write it as http://127.0.0.1:8080")
     body = json.dumps(push.notification()).encode()
     headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
     try:
@@ -85,11 +93,27 @@ def send(*, api_key: str, push: PushParams, url: str = "http://127.0.0.1:8080") 
             print(json.load(answer)["id"])
     except urllib.error.HTTPError as error:
         raise CommandError(_in_words(error)) from error
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        raise CommandError(
-            f"{url} can't be reached: {getattr(error, 'reason', error)}; is 'clarion run' up?"
-        ) from error
+    except (OSError, HTTPException, ValueError) as error:
+        # what is no gateway may be quoted with its line end
+        said = " ".join(str(getattr(error, "reason", error)).split())
+        raise CommandError(f"{url} can't be reached: {said}; is 'clarion run' up?") from error
     return 0
+
+
+def _is_plain(word: str) -> bool:
+    """Whether a word can stand in the line of a header or of a request."""
+    return word.isascii() and word.isprintable() and bool(word) and " " not in word
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # a port that is none shows when it is read
+        return (
+            _is_plain(url) and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        )
+    except ValueError:
+        return False
 
 
 def _in_words(error: urllib.error.HTTPError) -> str:

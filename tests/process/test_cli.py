@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -198,10 +199,37 @@ def test_a_bad_option_says_what_to_write_instead(words: tuple[str, ...], said: s
     assert "pass/word" not in error
 
 
-def test_a_push_to_no_address_is_a_line_too(tmp_path: Path) -> None:
-    words = ("--api-key", "k", "--topic", "com.acme.app", "--device-token", "00", "--alert", "Hello")
-    _, error = clarion("send", "--url", "garbage", *words, cwd=tmp_path, code=1)
-    assert "garbage can't be reached" in one_line(error)
+PUSH = ("send", "--topic", "com.acme.app", "--device-token", "00", "--alert", "Hello")
+
+
+@pytest.mark.parametrize(
+    "url", ["garbage", "http://", "http://x:port", "http://a b", "file:///etc", "127.0.0.1:8080"]
+)
+def test_a_push_to_no_address_is_a_bad_option(url: str, tmp_path: Path) -> None:
+    _, error = clarion(*PUSH, "--api-key", "k", "--url", url, cwd=tmp_path, code=2)
+    assert one_line(error) == f"clarion: --url is {url!r}; write it as http://127.0.0.1:8080"
+
+
+@pytest.mark.parametrize("key", ["clarion_…", "secret\nword", "secret word", ""])
+def test_what_no_api_key_can_be_is_a_bad_option_and_is_not_repeated(key: str, tmp_path: Path) -> None:
+    _, error = clarion(*PUSH, "--api-key", key, "--url", "http://127.0.0.1:9", cwd=tmp_path, code=2)
+    assert "--api-key is no API key" in one_line(error)
+    assert "secret" not in error
+
+
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-x\r\n"])
+def test_a_push_to_what_is_no_gateway_is_a_line_too(greeting: bytes, tmp_path: Path) -> None:
+    def hang_up() -> None:
+        caller, _ = listener.accept()
+        with caller:
+            caller.recv(65_536)
+            caller.sendall(greeting)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        pool.submit(hang_up)
+        _, error = clarion(*PUSH, "--api-key", "k", "--url", url, cwd=tmp_path, code=1)
+    assert f"{url} can't be reached" in one_line(error)
 
 
 def test_it_says_which_version_it_is(tmp_path: Path) -> None:
