@@ -34,7 +34,7 @@ ProfileName = Literal["small", "large", "container"]
 SYSCTL_FILE: Final = Path("/etc/sysctl.d/90-clarion.conf")
 LIMITS_FILE: Final = Path("/etc/security/limits.d/90-clarion.conf")
 _STYLES: Final = {State.GOOD: "bold green", State.CHANGE: "bold red", State.UNKNOWN: "bold"}
-_TIME: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s)?")
+_TIME: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s)")
 
 
 @app.command

@@ -130,6 +130,8 @@ def test_a_size_is_told_in_the_words_of_the_options(tmp_path: Path) -> None:
         assert re.search(rf"^{name}.* +\d+ ", said, re.MULTILINE), name
     _, error = clarion("tune", "size", "--rate", "5", "--rtt", "soon", cwd=tmp_path, code=2)
     assert "--rtt is 'soon'; write it as 80ms or 0.08s" in one_line(error)
+    _, error = clarion("tune", "size", "--rate", "5", "--rtt", "80", cwd=tmp_path, code=2)
+    assert "--rtt is '80'; write it as 80ms or 0.08s" in one_line(error)
 
 
 def test_a_profile_is_shown_as_a_file(tmp_path: Path) -> None:
