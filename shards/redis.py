@@ -130,7 +130,9 @@ def store_errors(*, in_doubt: bool = True) -> Iterator[None]:
                 raise StoreRefused(f"Redis refused the login: {said}") from error
             if isinstance(said, BusyLoadingError):
                 raise StoreRefused(f"Redis refused: {said}") from error
-        raise StoreUnavailable(f"Redis is not reachable: {error}", in_doubt=in_doubt) from error
+        # a deadline that passes says nothing by itself
+        said = str(error) or "no answer in time"
+        raise StoreUnavailable(f"Redis is not reachable: {said}", in_doubt=in_doubt) from error
     except ResponseError as error:
         raise StoreRefused(f"Redis refused: {error}") from error
     except RedisError as error:
