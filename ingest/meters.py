@@ -176,4 +176,9 @@ def _keep(allowance: Allowance, ask: Ask, error: StoreError) -> None:
     kept = isinstance(error, StoreRefused) or (isinstance(error, StoreUnavailable) and not error.in_doubt)
     allowance.unreturned(ask, kept=kept)
     if ask.back and not kept:
-        LOG.info("%d pushes that %s may have taken in are lost: %s", ask.back, ask.tenant, error)
+        LOG.info(
+            "%d of what the rate of %s allows are not given back: %s; no push is lost",
+            ask.back,
+            ask.tenant,
+            error,
+        )

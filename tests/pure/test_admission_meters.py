@@ -231,7 +231,11 @@ def test_who_comes_while_something_goes_back_waits_for_it() -> None:
 
 
 @pytest.mark.parametrize(("in_doubt", "left"), [(False, 104), (True, 3)])
-def test_what_goes_back_stays_here_if_redis_surely_has_it_not(in_doubt: bool, left: int) -> None:
+def test_what_goes_back_stays_here_if_redis_surely_has_it_not(
+    in_doubt: bool, left: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
     async def scenario() -> None:
         bucket, meters = opened()
         zeta = of(meters, ZETA)
@@ -249,6 +253,9 @@ def test_what_goes_back_stays_here_if_redis_surely_has_it_not(in_doubt: bool, le
         assert zeta.left == 3
 
     asyncio.run(scenario())
+    # an allowance, which is not to be read as pushes
+    said = "101 of what the rate of zeta allows are not given back: down; no push is lost"
+    assert [record.getMessage() for record in caplog.records] == [said] * in_doubt
 
 
 def test_what_was_taken_in_by_an_allowance_that_is_forgotten_is_not_given_back() -> None:
