@@ -131,8 +131,8 @@ def store_errors(*, in_doubt: bool = True) -> Iterator[None]:
             if isinstance(said, BusyLoadingError):
                 raise StoreRefused(f"Redis refused: {said}") from error
         # a deadline that passes says nothing by itself
-        said = str(error) or "no answer in time"
-        raise StoreUnavailable(f"Redis is not reachable: {said}", in_doubt=in_doubt) from error
+        why = str(error) or "no answer in time"
+        raise StoreUnavailable(f"Redis is not reachable: {why}", in_doubt=in_doubt) from error
     except ResponseError as error:
         raise StoreRefused(f"Redis refused: {error}") from error
     except RedisError as error:

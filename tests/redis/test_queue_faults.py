@@ -96,7 +96,7 @@ async def test_a_redis_that_dies_between_two_answers_leaves_the_whole_call_in_do
 async def test_an_answer_that_is_too_late_leaves_the_call_in_doubt() -> None:
     async with fake_redis(lambda words: SILENCE) as url:
         connection = ScriptConnection(url, answer_timeout_s=0.05)
-        with pytest.raises(StoreUnavailable, match="^Redis is not reachable: no answer in time$") as failure:
+        with pytest.raises(StoreUnavailable, match="Redis is not reachable: no answer in time") as failure:
             await connection.run(acquiring(1))
         assert failure.value.in_doubt is True
         assert repr(connection) == "<ScriptConnection closed>"
