@@ -9,7 +9,7 @@ from engine.link.contexts import tls_context
 from engine.policy.links import LinkOptions
 from engine.policy.retry import RetryOptions
 from runtime.options import OptionError
-from shards.queue import LEASE_S
+from shards.queue import LEASE_MOST_S, LEASE_S
 
 PRODUCTION_URL = "https://api.push.apple.com"
 SANDBOX_URL = "https://api.sandbox.push.apple.com"
@@ -74,8 +74,10 @@ class EngineOptions:
                 "in_hand_least",
                 f"is {self.in_hand_least}; write a number from 64 to --in-hand-most, {self.in_hand_most}",
             )
-        if not 1 <= self.lease_s <= 300:
-            raise OptionError("lease_s", f"is {self.lease_s:g}; write a number of seconds from 1 to 300")
+        if not 1 <= self.lease_s <= LEASE_MOST_S:
+            raise OptionError(
+                "lease_s", f"is {self.lease_s:g}; write a number of seconds from 1 to {LEASE_MOST_S:g}"
+            )
         if not 0 < self.retry.first_s <= self.retry.most_s:
             raise OptionError(
                 "retry_first_s",

@@ -20,6 +20,8 @@ from shards.redis import Call, ScriptConnection, script
 CLAIM_MOST: Final = 3_800
 # how long a shard stays with a member that says nothing more
 LEASE_S: Final = 6.0
+# no member may ask for longer; a lease that would hold longer is of before the clock was set back
+LEASE_MOST_S: Final = 300.0
 DEAD_LENGTH: Final = 10_000
 # a job that so many holders died with in hand is buried; suspects come back in slots of their own, of which each
 # shard uses every eighth
@@ -120,8 +122,9 @@ class Queue:
         calls = []
         for shard in shards:
             keys = shard_keys(shard)
+            nonce = os.urandom(4).hex()
             calls.append(
-                Call(_ACQUIRE, (keys.fence, keys.lease), [member, _ms(lease_s), os.urandom(4).hex()])
+                Call(_ACQUIRE, (keys.fence, keys.lease), [member, _ms(lease_s), nonce, _ms(LEASE_MOST_S)])
             )
         return [
             Holding(shard, said.decode()) if done else Taken(shard, said.decode())

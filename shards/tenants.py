@@ -139,10 +139,7 @@ class Tenants:
         try:
             with store_errors():
                 removed = await self._redis.eval(
-                    _REMOVE.text,
-                    3,
-                    *(keys.TENANTS, keys.API_KEYS, keys.CHANGES),
-                    tenant_id,
+                    _REMOVE.text, 3, keys.TENANTS, keys.API_KEYS, keys.CHANGES, tenant_id
                 )
         finally:
             await self._follow(tenant_id)

@@ -113,10 +113,10 @@ class HeaderEncoder:
             last = self._field(profile.varying, value)
         if len(self._entries) == entries:
             cached = block + last[: -len(text(value))]
-            if len(self.blocks) >= BLOCKS_MOST:
-                # nobody says which of them will come again
-                self.blocks.clear()
             if len(cached) <= BLOCK_MOST:
+                if len(self.blocks) >= BLOCKS_MOST:
+                    # nobody says which of them will come again
+                    self.blocks.clear()
                 self.blocks[profile] = cached
         else:
             # every insertion moves the indices of all entries

@@ -11,13 +11,13 @@
 --
 -- KEYS[1] fence    KEYS[2] lease (the holder's name, until it lapses)
 -- ARGV[1] member   ARGV[2] how long the lease holds, in ms    ARGV[3] nonce, hex
+-- ARGV[4] the longest that any lease may hold, in ms
 -- returns {1, new fence}, or {0, holder}: another member has it
 
-local LONGEST_MS = 300000
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[1] then
-  if redis.call('PTTL', KEYS[2]) > LONGEST_MS then
-    redis.call('PEXPIRE', KEYS[2], LONGEST_MS)
+  if redis.call('PTTL', KEYS[2]) > tonumber(ARGV[4]) then
+    redis.call('PEXPIRE', KEYS[2], ARGV[4])
   end
   return {0, holder}
 end

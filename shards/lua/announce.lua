@@ -9,6 +9,9 @@
 -- only taken to live is marked by half a millisecond, and not known by that: or the dead would live as long as somebody
 -- is late.
 --
+-- An announcement that holds for longer than one may was made before the clock was set back, and so may those of the
+-- others be. They are cut to one term, by which the living are heard again: the dead would live until the clock is there.
+--
 -- KEYS[1] members: a sorted set of names by the time at which each lapses, Unix ms; .5 if it was not heard itself
 -- ARGV[1] for how long this holds, in ms; 0 to leave    ARGV[2] member
 -- ARGV[3...] the members that the caller knew to have been heard

@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ingest_process import TIMEOUT_S, Response, read_response, request
@@ -93,3 +95,14 @@ class AdminProcess:
             assert time.monotonic() < deadline_s, f"{method} {path}: still {answer.status}, not {status}"
             time.sleep(0.02)
         return answer
+
+
+@contextmanager
+def serving(redis_url: str, **options: Any) -> Iterator[AdminProcess]:
+    """One that is ready, until it is asked to stop."""
+    process = AdminProcess(redis_url, **options)
+    process.await_ready()
+    try:
+        yield process
+    finally:
+        process.end()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis as redis_py
-from admin_process import AdminProcess
+from admin_process import AdminProcess, serving
 from ingest_process import TIMEOUT_S, Response, read_response, request
 
 APP = "com.acme.app"
@@ -16,10 +16,8 @@ ACME = "/v1/tenants/acme"
 
 @pytest.fixture
 def api(redis_url: str) -> Iterator[AdminProcess]:
-    process = AdminProcess(redis_url)
-    process.await_ready()
-    yield process
-    process.end()
+    with serving(redis_url) as process:
+        yield process
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import redis as redis_py
-from admin_process import TOKEN, AdminProcess
+from admin_process import TOKEN, AdminProcess, serving
 from ingest_process import read_response, request
 from redis_server import RedisServer
 
@@ -34,10 +34,8 @@ def key_of(team: Any, **fields: Any) -> dict[str, Any]:
 def api(redis_url: str) -> Iterator[AdminProcess]:
     # nothing listens on the discard port
     apns = "https://127.0.0.1:9"
-    process = AdminProcess(redis_url, apns_production_url=apns, apns_sandbox_url=apns)
-    process.await_ready()
-    yield process
-    process.end()
+    with serving(redis_url, apns_production_url=apns, apns_sandbox_url=apns) as process:
+        yield process
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from admin_process import AdminProcess
+from admin_process import AdminProcess, serving
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from ingest_process import Response
@@ -76,10 +76,8 @@ def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
 
 @pytest.fixture
 def api(redis_url: str) -> Iterator[AdminProcess]:
-    process = AdminProcess(redis_url)
-    process.await_ready()
-    yield process
-    process.end()
+    with serving(redis_url) as process:
+        yield process
 
 
 @pytest.mark.parametrize(

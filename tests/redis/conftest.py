@@ -5,6 +5,7 @@ import inspect
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
-@pytest.fixture
-def own_server() -> Iterator[RedisServer]:
-    """A running redis-server that no other test uses."""
+@contextmanager
+def _running() -> Iterator[RedisServer]:
     # not tmp_path: the name of a unix socket is short by law (108 bytes), and pytest's folders are not
     directory = Path(tempfile.mkdtemp(prefix="clarion-test-"))
     server = RedisServer(directory, append_only=False)
@@ -40,6 +40,20 @@ def own_server() -> Iterator[RedisServer]:
     yield server
     server.stop()
     shutil.rmtree(directory)
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """A running redis-server that no other test uses."""
+    with _running() as server:
+        yield server
+
+
+@pytest.fixture
+def next_master() -> Iterator[RedisServer]:
+    """Another one, as ``own_server`` is."""
+    with _running() as server:
+        yield server
 
 
 @pytest.fixture

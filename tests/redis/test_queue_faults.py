@@ -1,10 +1,6 @@
 """The queues when Redis is down, dies, is slow, is full or knows nothing: what is said, and what is stored."""
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis as redis_py
@@ -30,7 +26,7 @@ def batch(name: str, count: int = 1) -> Batch:
 
 def acquiring(shard: int) -> list[Call]:
     keys = shard_keys(shard)
-    return [Call(script("acquire"), (keys.fence, keys.lease), ("worker", 60_000, "ab"))]
+    return [Call(script("acquire"), (keys.fence, keys.lease), ("worker", 60_000, "ab", 60_000))]
 
 
 async def test_scripts_that_redis_has_forgotten_are_loaded_again(redis_url: str, raw: redis_py.Redis) -> None:
@@ -240,17 +236,6 @@ async def test_a_rare_call_to_a_loading_redis_is_refused_too() -> None:
     async with fake_redis(lambda words: loading) as url, connect(url) as client:
         with pytest.raises(StoreRefused, match="loading"), store_errors():
             await client.get("key")
-
-
-@pytest.fixture
-def next_master() -> Iterator[RedisServer]:
-    """Another one, as ``own_server`` is."""
-    directory = Path(tempfile.mkdtemp(prefix="clarion-test-"))
-    server = RedisServer(directory, append_only=False)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(directory)
 
 
 async def test_after_a_failover_the_address_is_asked_where_the_master_is(
